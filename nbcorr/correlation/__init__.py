@@ -1,0 +1,1 @@
+"""Outcomes of the two systems, and the neurons that correlate with them."""

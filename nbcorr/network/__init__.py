@@ -1,0 +1,1 @@
+"""What touches an nn.Module: layers, hooks, pooling, twins, switching units off."""

@@ -1,0 +1,1 @@
+"""Magics, widgets and reports: the only room that imports IPython, ipywidgets and bqplot."""

@@ -1,0 +1,134 @@
+"""The recording as a Dataset: its neuron index, and recordings from arrays people already have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+
+def neuron_coords(layers: Sequence[str], units: Sequence[int] | np.ndarray) -> xr.Coordinates:
+    """The ``neuron`` coordinate: a MultiIndex of layer and unit, layers in order of appearance.
+
+    Parameters
+    ----------
+    layers : sequence of str, length n_neurons
+    units : sequence of int, length n_neurons
+    """
+    codes, names = pd.factorize(np.asarray(layers, dtype=object), sort=False)
+    units = np.asarray(units, dtype=np.int64)
+    unit_codes, unit_values = pd.factorize(units, sort=True)
+    index = pd.MultiIndex(
+        levels=[pd.Index(names, dtype=object), unit_values],
+        codes=[codes, unit_codes],
+        names=["layer", "unit"],
+    )
+    return xr.Coordinates.from_pandas_multiindex(index, "neuron")
+
+
+def from_arrays(
+    activations: Any,
+    *,
+    layer: str | Sequence[str],
+    unit: Sequence[int] | None = None,
+    sample: Sequence[Any] | None = None,
+    **per_sample: Any,
+) -> xr.Dataset:
+    """A recording from arrays a person already has.
+
+    Parameters
+    ----------
+    activations : array, shape (n_samples, n_neurons), any real dtype
+        One number per sample and neuron; stored as float32 (float16 stays float16).
+    layer : str or sequence of str, length n_neurons
+        The layer of every neuron, or of all of them.
+    unit : sequence of int, length n_neurons, optional
+        Index of each neuron inside its layer; counted from 0 within each layer by default.
+    sample : sequence, length n_samples, optional
+        Ids of the samples; 0, 1, 2 … by default.
+    **per_sample
+        Columns with one value per sample: ``label``, ``prediction``, ``baseline`` … With the
+        first three, ``relative_performance`` follows.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``activation(sample, neuron)`` and the columns as coordinates on ``sample``.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, an id or a neuron repeats, or there are no samples.
+    """
+    values = np.asarray(activations)
+    if values.ndim != 2:
+        raise ValueError(
+            f"activations have shape {values.shape}; expected (n_samples, n_neurons)"
+        )
+    if values.dtype != np.float16:
+        values = values.astype(np.float32, copy=False)
+    n_samples, n_neurons = values.shape
+    layers = [layer] * n_neurons if isinstance(layer, str) else [str(name) for name in layer]
+    _check_length("layer", layers, n_neurons, "neurons")
+    units = _units_within(layers) if unit is None else np.asarray(unit)
+    _check_length("unit", units, n_neurons, "neurons")
+    ids = np.arange(n_samples) if sample is None else np.asarray(sample)
+    _check_length("sample", ids, n_samples, "samples")
+    return build_recording(values, layers, units, ids, per_sample)
+
+
+def build_recording(
+    activation: np.ndarray,
+    layers: Sequence[str],
+    units: Sequence[int] | np.ndarray,
+    sample: np.ndarray,
+    per_sample: dict[str, Any],
+) -> xr.Dataset:
+    """Check and label the parts of a recording; every way of recording ends here."""
+    if len(sample) == 0:
+        raise ValueError("the data is empty: no samples were found, expected at least one")
+    _check_unique("sample id", sample)
+    recording = xr.Dataset(
+        {"activation": (("sample", "neuron"), activation)},
+        coords=neuron_coords(layers, units),
+    )
+    if recording.indexes["neuron"].has_duplicates:
+        twice = recording.indexes["neuron"][recording.indexes["neuron"].duplicated()][0]
+        raise ValueError(f"neuron {twice[0]}:{twice[1]} appears twice; expected each once")
+    recording = recording.assign_coords(sample=("sample", sample))
+    for name, column in per_sample.items():
+        values = np.asarray(column)
+        _check_length(name, values, len(sample), "samples")
+        recording = recording.assign_coords({name: ("sample", values)})
+    return with_relative_performance(recording)
+
+
+def with_relative_performance(recording: xr.Dataset) -> xr.Dataset:
+    """Add the seed's signal, 1 where A is right and B is wrong, when both answers are known."""
+    if not {"label", "prediction", "baseline"} <= set(recording.coords):
+        return recording
+    label = recording["label"].values
+    right = recording["prediction"].values == label
+    baseline_right = recording["baseline"].values == label
+    signal = (right & ~baseline_right).astype(np.int8)
+    return recording.assign_coords(relative_performance=("sample", signal))
+
+
+def _units_within(layers: Sequence[str]) -> np.ndarray:
+    return pd.Series(layers, dtype=object).groupby(pd.Series(layers, dtype=object)).cumcount().to_numpy()
+
+
+def _check_length(name: str, values: Any, expected: int, of: str) -> None:
+    if np.ndim(values) != 1 or len(values) != expected:
+        shape = np.shape(values)
+        raise ValueError(f"{name} has shape {shape}; expected one value for each of {expected} {of}")
+
+
+def _check_unique(kind: str, values: np.ndarray) -> None:
+    index = pd.Index(values)
+    if not index.is_unique:
+        twice = index[index.duplicated()][0]
+        raise ValueError(f"{kind} {twice!r} repeats; expected every {kind} once")

@@ -1,0 +1,1 @@
+"""Class selectivity of neurons."""

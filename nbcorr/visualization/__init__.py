@@ -1,0 +1,1 @@
+"""Images that a neuron responds to most, made by optimisation."""

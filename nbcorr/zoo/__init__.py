@@ -1,0 +1,1 @@
+"""Models and labelled data to start with, with their licences."""
