@@ -33,9 +33,8 @@ def parse_neurons(neurons: Any) -> list[tuple[str, int]]:
 def _pairs(neurons: Any) -> list[tuple[str, int]]:
     if hasattr(neurons, "indexes"):
         if "neuron" not in neurons.indexes and "neuron" not in neurons.coords:
-            raise ValueError(
-                f"expected a Dataset over 'neuron', found one over {', '.join(map(str, neurons.dims))}"
-            )
+            over = ", ".join(map(str, neurons.dims)) or "nothing"
+            raise ValueError(f"expected a Dataset over 'neuron', found one over {over}")
         return [_pair(v) for v in neurons["neuron"].values.reshape(-1)]
     if isinstance(neurons, dict):
         return [_pair((layer, unit)) for layer, units in neurons.items() for unit in units]

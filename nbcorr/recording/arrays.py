@@ -65,9 +65,7 @@ def from_arrays(
     """
     values = np.asarray(activations)
     if values.ndim != 2:
-        raise ValueError(
-            f"activations have shape {values.shape}; expected (n_samples, n_neurons)"
-        )
+        raise ValueError(f"activations have shape {values.shape}; expected (n_samples, n_neurons)")
     if values.dtype != np.float16:
         values = values.astype(np.float32, copy=False)
     n_samples, n_neurons = values.shape
@@ -118,13 +116,20 @@ def with_relative_performance(recording: xr.Dataset) -> xr.Dataset:
 
 
 def _units_within(layers: Sequence[str]) -> np.ndarray:
-    return pd.Series(layers, dtype=object).groupby(pd.Series(layers, dtype=object)).cumcount().to_numpy()
+    return (
+        pd.Series(layers, dtype=object)
+        .groupby(pd.Series(layers, dtype=object))
+        .cumcount()
+        .to_numpy()
+    )
 
 
 def _check_length(name: str, values: Any, expected: int, of: str) -> None:
     if np.ndim(values) != 1 or len(values) != expected:
         shape = np.shape(values)
-        raise ValueError(f"{name} has shape {shape}; expected one value for each of {expected} {of}")
+        raise ValueError(
+            f"{name} has shape {shape}; expected one value for each of {expected} {of}"
+        )
 
 
 def _check_unique(kind: str, values: np.ndarray) -> None:

@@ -1,0 +1,135 @@
+"""Looking into a model without leaving a trace: modes and hooks that live inside a ``with``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+Callback = Callable[[torch.Tensor, int], torch.Tensor | None]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in eval mode; every module's own mode comes back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def inference(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in eval mode and without gradients; both come back afterwards."""
+    with evaluating(model), torch.no_grad():
+        yield model
+
+
+@contextmanager
+def captured(model: nn.Module, callbacks: Mapping[str, Callback]) -> Iterator[None]:
+    """Call ``callbacks[name](output, call)`` whenever the module of that name has run.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    callbacks : mapping of module name to callable
+        Each is given the module's output (the first tensor in it) and which call of this module
+        in the current forward pass it is, counted from 0; activation modules are often reused.
+        A tensor it returns replaces the output.
+
+    Notes
+    -----
+    The hooks are gone when the block ends, however it ends. They never hold on to an output, so
+    what the callback does not keep is freed as in a plain forward pass.
+    """
+    calls = dict.fromkeys(callbacks, 0)
+    handles = [model.register_forward_pre_hook(lambda *_: calls.update(dict.fromkeys(calls, 0)))]
+
+    def hook_for(name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            call, calls[name] = calls[name], calls[name] + 1
+            replacement = callbacks[name](first_tensor(output), call)
+            return None if replacement is None else replaced_first(output, replacement)
+
+        return hook
+
+    try:
+        for name in callbacks:
+            handles.append(model.get_submodule(name).register_forward_hook(hook_for(name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def first_tensor(output: Any) -> torch.Tensor:
+    """The first tensor of a module's output: a tensor, tuple, list, dict or dataclass.
+
+    Raises
+    ------
+    TypeError
+        If there is no tensor in it.
+    """
+    if isinstance(output, torch.Tensor):
+        return output
+    for part in _parts(output):
+        if isinstance(part, torch.Tensor):
+            return part
+        if isinstance(part, tuple | list | dict):
+            return first_tensor(part)
+    raise TypeError(f"a layer gave {type(output).__name__}; expected a tensor somewhere in it")
+
+
+def replaced_first(output: Any, tensor: torch.Tensor) -> Any:
+    """The same output with ``tensor`` in the place of its first tensor."""
+    if isinstance(output, torch.Tensor):
+        return tensor
+    if isinstance(output, tuple | list):
+        parts = list(output)
+        position = next(i for i, part in enumerate(parts) if _holds_tensor(part))
+        parts[position] = replaced_first(parts[position], tensor)
+        if hasattr(output, "_fields"):
+            return type(output)(*parts)
+        return type(output)(parts)
+    if isinstance(output, dict):
+        key = next(k for k, part in output.items() if _holds_tensor(part))
+        changed = output.copy()
+        changed[key] = replaced_first(output[key], tensor)
+        return changed
+    name = next(
+        f.name for f in dataclasses.fields(output) if _holds_tensor(getattr(output, f.name))
+    )
+    return dataclasses.replace(output, **{name: replaced_first(getattr(output, name), tensor)})
+
+
+def _parts(output: Any) -> list[Any]:
+    if isinstance(output, tuple | list):
+        return list(output)
+    if isinstance(output, dict):
+        return list(output.values())
+    if dataclasses.is_dataclass(output):
+        return [getattr(output, field.name) for field in dataclasses.fields(output)]
+    return []
+
+
+def _holds_tensor(part: Any) -> bool:
+    try:
+        first_tensor(part)
+    except TypeError:
+        return False
+    return True
+
+
+def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where the model's numbers live and of what kind its floating-point ones are."""
+    tensors = [*model.parameters(), *model.buffers()]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    floating = [t.dtype for t in tensors if t.is_floating_point()]
+    return device, floating[0] if floating else torch.get_default_dtype()

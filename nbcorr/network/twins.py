@@ -1,0 +1,75 @@
+"""The untrained twin: the same architecture before it has learnt anything."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from nbcorr.network.batches import Batch
+from nbcorr.network.hooks import device_and_dtype
+
+
+def untrained_twin(model: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy of the model with all its weights drawn anew.
+
+    Modules are re-initialised by their own ``reset_parameters``; parameters that stand in modules
+    without one (class tokens, position embeddings) are drawn from a normal distribution with the
+    mean and standard deviation of the trained values.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Not changed, nor is torch's global random state.
+    seed : int
+
+    Notes
+    -----
+    The control of Adebayo et al. 2018 (sanity checks for saliency maps, model parameter
+    randomisation), used here for correlates: what an untrained copy tells as well was not learnt.
+    """
+    device, _ = device_and_dtype(model)
+    # Drawn on the CPU, so that the same seed gives the same twin on every device.
+    twin = copy.deepcopy(model).cpu()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in twin.modules():
+            reset = getattr(module, "reset_parameters", None) or getattr(
+                module, "_reset_parameters", None
+            )
+            if callable(reset):
+                reset()
+                continue
+            for parameter in module.parameters(recurse=False):
+                _redraw(parameter)
+    return twin.to(device).eval()
+
+
+def calibrate_normalization(model: nn.Module, batch: Batch) -> None:
+    """Give the batch normalisations of an untrained copy the statistics of one batch.
+
+    Without it they would normalise nothing, and the control would be a weaker network than an
+    untrained one is.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms or len(batch) < 2:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    try:
+        with torch.no_grad():
+            batch.run(model)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.eval()
+            norm.momentum = momentum
+
+
+def _redraw(parameter: nn.Parameter) -> None:
+    if not parameter.is_floating_point() or parameter.numel() == 0:
+        return
+    spread = parameter.std(unbiased=False)
+    parameter.copy_(torch.randn_like(parameter) * spread + parameter.mean())

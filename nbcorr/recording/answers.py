@@ -1,0 +1,80 @@
+"""What the two systems answered: predictions, confidence and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from nbcorr.network.batches import Batch
+from nbcorr.network.hooks import first_tensor, inference
+
+
+def answers_of(output: Any, label: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Prediction, confidence and loss of a classifier; nothing for any other model.
+
+    Parameters
+    ----------
+    output : tensor, tuple, dict or dataclass
+        What the model gave; class scores (logits) of shape (batch, classes) make it a classifier.
+    label : array of int, shape (batch,), optional
+
+    Returns
+    -------
+    dict
+        ``prediction`` int64, ``confidence`` float32 (largest softmax probability) and, where the
+        labels are classes of this model, ``loss`` float32 (cross-entropy in nats).
+    """
+    scores = getattr(output, "logits", output)
+    scores = first_tensor(scores).detach()
+    if scores.ndim != 2 or scores.shape[1] < 2 or not scores.is_floating_point():
+        return {}
+    scores = scores.float()
+    columns = {
+        "prediction": scores.argmax(1).cpu().numpy(),
+        "confidence": scores.softmax(1).amax(1).cpu().numpy(),
+    }
+    if label is not None and _are_classes(label, scores.shape[1]):
+        target = torch.as_tensor(label.astype(np.int64), device=scores.device)
+        columns["loss"] = functional.cross_entropy(scores, target, reduction="none").cpu().numpy()
+    return columns
+
+
+def baseline_answers(baseline: Callable[..., Any], batch: Batch) -> np.ndarray:
+    """System B's predictions for a batch, shape (batch,).
+
+    Raises
+    ------
+    ValueError
+        If it does not give one answer (or one row of class scores) per sample.
+    """
+    if isinstance(baseline, nn.Module):
+        with inference(baseline):
+            given: Any = first_tensor(baseline(batch.inputs))
+    else:
+        with torch.no_grad():
+            given = baseline(batch.inputs)
+    if isinstance(given, torch.Tensor):
+        given = given.detach().cpu().numpy()
+    answers = np.asarray(given)
+    if answers.ndim == 2 and answers.shape[0] == len(batch):
+        answers = answers.argmax(1)
+    if answers.shape != (len(batch),):
+        raise ValueError(
+            f"the baseline gave answers of shape {answers.shape} for a batch of {len(batch)} "
+            "samples; expected one prediction, or one row of class scores, per sample"
+        )
+    return answers
+
+
+def _are_classes(label: np.ndarray, classes: int) -> bool:
+    return (
+        np.issubdtype(label.dtype, np.integer)
+        and len(label) > 0
+        and int(label.min()) >= 0
+        and int(label.max()) < classes
+    )
