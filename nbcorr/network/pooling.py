@@ -62,6 +62,7 @@ def pool_units(output: torch.Tensor, axis: int, pool: str) -> torch.Tensor:
         How the positions (space, time, tokens) are brought to one number.
     """
     if output.ndim <= 2:
-        return positions(output, axis)[:, :, 0]
+        # A copy: an in-place activation that follows would change a view.
+        return positions(output, axis)[:, :, 0].clone()
     over = tuple(a for a in range(1, output.ndim) if a != axis)
     return output.mean(over) if pool == "mean" else output.amax(over)
