@@ -1,0 +1,157 @@
+"""The table people read: the strongest correlates with their controls, and one honest sentence."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from nbcorr.correlation.controls import folded
+from nbcorr.network.names import unknown
+from nbcorr.network.neurons import neuron_label
+
+# What "strongest" means, largest first.
+_ORDERS: dict[str, Callable[[xr.Dataset], np.ndarray]] = {
+    "auc": lambda c: folded(c["auc"].values),
+    "rho": lambda c: np.abs(c["rho"].values),
+    "q": lambda c: -c["q"].values,
+    "excess": lambda c: c["excess"].values,
+    "auc_heldout": lambda c: folded(c["auc_heldout"].values),
+}
+
+
+def top(correlates: xr.Dataset, n: int = 20, by: str = "auc") -> Table:
+    """The n strongest correlates as a table.
+
+    Parameters
+    ----------
+    correlates : xarray.Dataset
+        As ``nc.correlate`` makes it.
+    n : int
+        How many rows.
+    by : {"auc", "rho", "q", "excess", "auc_heldout"}
+        By distance of the AUC from .5, by ``|rho|``, by smallest q, by excess over the untrained
+        twins, or by the AUC in the held-out half.
+
+    Returns
+    -------
+    Table
+        Prints as text, shows as HTML in a notebook; ``.neurons`` is the part of ``correlates`` it
+        shows, ``.to_dataframe()`` its unrounded numbers, ``.sentence`` what stands under it.
+
+    Raises
+    ------
+    ValueError
+        If the order does not exist or its control was not computed.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}; expected at least 1")
+    if by not in _ORDERS:
+        raise ValueError(unknown("order", by, _ORDERS))
+    if by not in correlates:
+        reasons = "; ".join(correlates.attrs.get("controls_missing", []))
+        raise ValueError(f"the correlates have no {by!r}{': ' + reasons if reasons else ''}")
+    order = np.argsort(-_ORDERS[by](correlates), kind="stable")
+    alive = order[~correlates["dead"].values[order].astype(bool)]
+    return Table(correlates.isel(neuron=alive[:n]))
+
+
+class Table:
+    """Correlates as people read them; the numbers are in ``neurons``."""
+
+    def __init__(self, neurons: xr.Dataset):
+        self.neurons = neurons
+
+    @property
+    def sentence(self) -> str:
+        """What was tested, how many, which correction, which controls."""
+        return self.neurons.attrs.get("sentence", "")
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The unrounded numbers, one row a neuron."""
+        return self.neurons.to_dataframe()
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows as text, no number finer than its standard error supports."""
+        present = [(title, cell) for title, need, cell in _COLUMNS if need in self.neurons]
+        frame = self.neurons.reset_index("neuron").to_dataframe().to_dict("records")
+        return [t for t, _ in present], [[cell(row) for _, cell in present] for row in frame]
+
+    def __repr__(self) -> str:
+        header, rows = self.rows()
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        lines = [
+            "  ".join(
+                text.ljust(w) if i == 0 else text.rjust(w)
+                for i, (text, w) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in [header, *rows]
+        ]
+        return "\n".join([*lines, "", self.sentence])
+
+    def _repr_html_(self) -> str:
+        header, rows = self.rows()
+        head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
+        body = "".join(
+            "<tr>"
+            + f'<th scope="row" style="text-align:left">{html.escape(row[0])}</th>'
+            + "".join(f"<td>{html.escape(text)}</td>" for text in row[1:])
+            + "</tr>"
+            for row in rows
+        )
+        return (
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f'<p style="max-width:72ch">{html.escape(self.sentence)}</p>'
+        )
+
+
+def rounded(value: float, error: float) -> str:
+    """A number with no more decimals than its standard error supports (two digits of it)."""
+    if not math.isfinite(value):
+        return "–"
+    if not math.isfinite(error) or error <= 0:
+        return f"{value:.2f}"
+    decimals = min(4, max(1, 1 - math.floor(math.log10(error)) - 1))
+    return f"{value:.{decimals}f}"
+
+
+def rounded_p(value: float) -> str:
+    """A p or q with one digit below .1, two above; never 0."""
+    if not math.isfinite(value):
+        return "–"
+    if value < 1e-300:
+        return "<1e-300"
+    if value < 0.001:
+        return f"{value:.0e}"
+    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def _standard_error(row: dict) -> float:
+    return (row["auc_high"] - row["auc_low"]) / (2 * 1.96)
+
+
+def _auc(row: dict) -> str:
+    error = _standard_error(row)
+    low, high = rounded(row["auc_low"], error), rounded(row["auc_high"], error)
+    return f"{rounded(row['auc'], error)} [{low}, {high}]"
+
+
+def _untrained(row: dict) -> str:
+    mark = "beyond" if row["excess"] > 0 else "within"
+    return f"{mark} {rounded(row['auc_untrained'], _standard_error(row))}"
+
+
+_COLUMNS: list[tuple[str, str, Callable[[dict], str]]] = [
+    ("neuron", "auc", lambda r: neuron_label(r["layer"], r["unit"])),
+    ("AUC [95 %]", "auc", _auc),
+    ("q", "q", lambda r: rounded_p(r["q"])),
+    ("held-out AUC", "auc_heldout", lambda r: rounded(r["auc_heldout"], _standard_error(r) * 1.41)),
+    ("replicated", "replicated", lambda r: "yes" if r["replicated"] else "no"),
+    ("untrained twins", "excess", _untrained),
+    ("rho of max", "rho", lambda r: f"{r['rho']:.2f} of {r['rho_max']:.2f}"),
+    ("zeros", "zeros", lambda r: f"{100 * r['zeros']:.0f} %"),
+]
