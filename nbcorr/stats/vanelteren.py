@@ -1,0 +1,112 @@
+"""The stratified AUC of a binary signal, its test (van Elteren) and its variance (DeLong)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nbcorr.stats.design import Design
+from nbcorr.stats.ranks import midranks, tie_term
+
+
+class Pooled(NamedTuple):
+    """An effect pooled over strata, for each neuron.
+
+    Attributes
+    ----------
+    auc, z, variance : array of float64, shape (n_neurons,)
+        The effect (AUC or CMA), its standardised distance from 1/2 under the null hypothesis,
+        and its sampling variance.
+    pairs : int
+        Number of disjoint pairs of samples of one stratum at which the signal differs.
+    """
+
+    auc: np.ndarray
+    z: np.ndarray
+    variance: np.ndarray
+    pairs: int
+
+
+class Stratum(NamedTuple):
+    """What one stratum contributes, for each neuron.
+
+    Attributes
+    ----------
+    n1, n0 : int
+        Positives and negatives.
+    auc, ties : array of float64, shape (n_neurons,)
+        The AUC within the stratum, and its sum of t^3 - t over groups of ties.
+    spread1, spread0 : array of float64, shape (n_neurons,)
+        Sums of squares, around `auc`, of the structural components of the positives (share of
+        negatives below each) and of the negatives (share of positives above each).
+    """
+
+    n1: int
+    n0: int
+    auc: np.ndarray
+    ties: np.ndarray
+    spread1: np.ndarray
+    spread0: np.ndarray
+
+
+def van_elteren(rows: np.ndarray, design: Design) -> Pooled:
+    """The stratified AUC of every row, weights ``n1 * n0 / (n + 1)``, with test and variance."""
+    parts = [stratum_of(rows[:, samples], design.signal[samples] > 0) for samples in design.strata]
+    return pool_strata(parts)
+
+
+def stratum_of(rows: np.ndarray, positive: np.ndarray) -> Stratum:
+    """AUC, ties and structural components of one stratum (Sun & Xu 2014: all from mid-ranks)."""
+    n1 = int(positive.sum())
+    n0 = len(positive) - n1
+    ranks = midranks(rows)
+    above = (ranks[:, positive] - midranks(rows[:, positive])) / n0
+    below = 1 - (ranks[:, ~positive] - midranks(rows[:, ~positive])) / n1
+    auc = (ranks[:, positive].sum(axis=1) - n1 * (n1 + 1) / 2) / (n1 * n0)
+    return Stratum(
+        n1,
+        n0,
+        auc,
+        tie_term(rows),
+        np.sum((above - auc[:, None]) ** 2, axis=1),
+        np.sum((below - auc[:, None]) ** 2, axis=1),
+    )
+
+
+def pool_strata(parts: list[Stratum]) -> Pooled:
+    """Van Elteren's weights, his test, and DeLong's variance with common components.
+
+    The null variance of the sum of ``U_h / (n_h + 1)`` is, given the ties,
+    ``sum_h n1 n0 / (12 (n + 1)^2) * (n + 1 - T / (n (n - 1)))`` (Lehmann, *Nonparametrics*,
+    1975, section 3.3). A neuron that is constant within every stratum has statistic 0 under
+    every permutation: z = 0.
+
+    The sampling variance is ``sum_h (w_h / W)^2 (s1^2 / n1 + s0^2 / n0)`` with s1^2 and s0^2 the
+    variances of the structural components around the AUC common to all strata. With one stratum
+    this is DeLong's variance; with several it stands even where strata hold a single positive,
+    and what the AUC truly varies between strata widens it.
+    """
+    n1 = np.array([part.n1 for part in parts], dtype=np.float64)[:, None]
+    n0 = np.array([part.n0 for part in parts], dtype=np.float64)[:, None]
+    n = n1 + n0
+    auc_by_stratum = np.array([part.auc for part in parts])
+    ties = np.array([part.ties for part in parts])
+    weight = n1 * n0 / (n + 1)
+    share = weight / weight.sum()
+    # Both sums run in the same order, so that strata with one and the same AUC give just that.
+    total = np.sum(weight * np.ones_like(auc_by_stratum), axis=0)
+    auc = np.sum(weight * auc_by_stratum, axis=0) / total
+    null = np.sum(weight / (12 * (n + 1)) * (n + 1 - ties / (n * (n - 1))), axis=0)
+    distance = np.sum(weight * (auc_by_stratum - 0.5), axis=0)
+    z = np.divide(distance, np.sqrt(null), out=np.zeros_like(auc), where=null > 0)
+
+    between = (auc_by_stratum - auc) ** 2
+    spread1 = np.array([part.spread1 for part in parts]) + n1 * between
+    spread0 = np.array([part.spread0 for part in parts]) + n0 * between
+    variance = np.full_like(auc, np.nan)
+    if n1.sum() > 1 and n0.sum() > 1:
+        s1 = spread1.sum(axis=0) / (n1.sum() - 1)
+        s0 = spread0.sum(axis=0) / (n0.sum() - 1)
+        variance = np.sum(share**2 * (s1 / n1 + s0 / n0), axis=0)
+    return Pooled(auc, z, variance, int(np.minimum(n1, n0).sum()))

@@ -1,0 +1,107 @@
+"""FDR, McNemar, selectivity and halves, each against a twin or the trusted library."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from nbcorr.stats import fdr, mcnemar, selectivity_index, stratified_halves
+
+
+@pytest.mark.parametrize(("method", "name"), [("bh", "fdr_bh"), ("by", "fdr_by")])
+def test_fdr_equals_statsmodels_and_steps_over_nan(method, name):
+    p = np.random.default_rng(0).random((4, 25)) ** 3
+    p[1, 3:9] = np.nan
+    tested = ~np.isnan(p)
+    expected = multipletests(p[tested], method=name)[1]
+    found = fdr(p, method)
+    assert found.shape == p.shape
+    np.testing.assert_allclose(found[tested], expected, rtol=1e-12)
+    assert np.isnan(found[~tested]).all()
+
+
+def test_fdr_of_nothing_and_of_nonsense():
+    assert np.isnan(fdr(np.full(3, np.nan))).all()
+    assert fdr(np.array([])).shape == (0,)
+    with pytest.raises(ValueError, match="expected 'bh' or 'by'"):
+        fdr(np.array([0.1]), "holm")
+    with pytest.raises(ValueError, match="1 of 1 p-values lie outside"):
+        fdr(np.array([1.5]))
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (5, 5), (17, 4), (120, 90), (0, 30)])
+def test_mcnemar_equals_statsmodels(a, b):
+    expected = reference_mcnemar([[50, a], [b, 9]], exact=True).pvalue
+    assert mcnemar(a, b) == pytest.approx(expected, rel=1e-10)
+
+
+def test_mcnemar_without_differences():
+    assert mcnemar(0, 0) == 1
+    with pytest.raises(ValueError, match="expected none below 0"):
+        mcnemar(-1, 3)
+
+
+def literal_selectivity(means):
+    preferred = max(range(len(means)), key=lambda c: means[c])
+    others = [mean for c, mean in enumerate(means) if c != preferred]
+    average = sum(others) / len(others)
+    return (means[preferred] - average) / (means[preferred] + average + 1e-7), preferred
+
+
+def test_selectivity_equals_its_definition():
+    means = np.maximum(np.random.default_rng(0).normal(size=(60, 7)), 0)
+    found = selectivity_index(means)
+    for i, row in enumerate(means.tolist()):
+        index, preferred = literal_selectivity(row)
+        assert found.selectivity[i] == pytest.approx(index, abs=1e-12)
+        assert found.preferred_class[i] == preferred
+
+
+def test_selectivity_at_its_ends():
+    found = selectivity_index(np.array([[0, 3.0, 0], [2, 2, 2], [0, 0, 0], [1, np.nan, 0]]))
+    assert found.selectivity[:2] == pytest.approx([1, 0], abs=1e-6)
+    assert np.isnan(found.selectivity[2:]).all()
+    assert found.preferred_class.tolist() == [1, 0, -1, -1]
+    with pytest.raises(ValueError, match="1 of 2 neurons have a class mean below 0"):
+        selectivity_index(np.array([[0.0, 1], [-1, 2]]))
+    with pytest.raises(ValueError, match="2 classes or more"):
+        selectivity_index(np.ones((3, 1)))
+
+
+def test_halves_are_alike_and_seeded():
+    rng = np.random.default_rng(3)
+    strata = rng.integers(0, 8, 601)
+    y = rng.random(601) < 0.1
+    half = stratified_halves(y, strata, seed=5)
+    assert np.array_equal(half, stratified_halves(y, strata, seed=5))
+    assert not np.array_equal(half, stratified_halves(y, strata, seed=6))
+    for code in range(8):
+        for value in (False, True):
+            cell = (strata == code) & (y == value)
+            assert abs(half[cell].sum() - cell.sum() / 2) < 1
+    assert abs(half[y].sum() - y.sum() / 2) < 1
+    third = stratified_halves(y, strata, fraction=1 / 3)
+    assert abs(third.sum() - 601 / 3) < 2
+
+
+def test_single_samples_fall_into_either_half():
+    y = np.array([1, 0, 0, 0, 0])
+    fell = {bool(stratified_halves(y, seed=seed)[0]) for seed in range(20)}
+    assert fell == {True, False}
+
+
+def test_halves_of_a_real_signal_split_within_strata():
+    strata = np.repeat(["a", "b"], 50)
+    half = stratified_halves(np.random.default_rng(0).normal(size=100), strata)
+    assert (half[:50].sum(), half[50:].sum()) == (25, 25)
+
+
+def test_halves_name_what_does_not_fit():
+    with pytest.raises(ValueError, match="one value per sample"):
+        stratified_halves(np.array([]))
+    with pytest.raises(ValueError, match="expected a share between 0 and 1"):
+        stratified_halves(np.array([0, 1]), fraction=1.5)
+    with pytest.raises(ValueError, match="the strata have 1 values"):
+        stratified_halves(np.array([0, 1]), np.array([1]))
