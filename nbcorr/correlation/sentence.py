@@ -30,7 +30,8 @@ def _tested(correlates: xr.Dataset) -> str:
     dead = f" ({attrs['n_dead']} dead ones left out)" if attrs["n_dead"] else ""
     layers = len(correlates.indexes["neuron"].get_level_values("layer").unique())
     positives = f", {attrs['n_positive']} of them positive" if "n_positive" in attrs else ""
-    within = f" within each {attrs['strata']}" if attrs["strata"] != "none" else ", not stratified"
+    stratified = attrs["strata"] != "none"
+    within = f", compared within each {attrs['strata']}" if stratified else ", not stratified"
     return (
         f"{live} neurons{dead} of {_count(layers, 'layer')} were tested against "
         f"{attrs['signal']} on {attrs['n']} samples{positives}{within}."

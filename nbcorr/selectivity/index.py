@@ -26,8 +26,8 @@ def selectivity(recording: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Over ``neuron``: ``selectivity``, ``preferred_class`` (None where dead), ``dead`` (never active: NaN); on
-        ``class``: ``class_count``, the samples the means stand on.
+        Over ``neuron``: ``selectivity`` (NaN where dead), ``preferred_class`` (None where dead),
+        ``dead`` (never active); on ``class``: ``class_count``, the samples the means stand on.
 
     Raises
     ------
