@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from nbcorr.correlation.ladder import LEVEL
 from nbcorr.recording.blocks import neuron_blocks
 from nbcorr.stats.association import associate
 from nbcorr.stats.multiple import fdr
 from nbcorr.stats.split import stratified_halves
 
 CONTROLS = ("untrained", "replication")
-LEVEL = 0.05
 
 # Fewer positives than this in a half and no neuron could be told from chance there.
 _FEWEST = 5

@@ -8,6 +8,7 @@ import xarray as xr
 from nbcorr.recording.arrays import with_relative_performance
 from nbcorr.stats.outcomes import mcnemar
 
+CELLS = ("both right", "only A", "only B", "neither")
 _NEEDED = ("label", "prediction", "baseline")
 
 
@@ -83,6 +84,27 @@ def outcomes(recording: xr.Dataset) -> xr.Dataset:
             "mcnemar_p": float(mcnemar(int(count[0, 1]), int(count[1, 0]))),
         },
     )
+
+
+def cells(recording: xr.Dataset) -> xr.DataArray:
+    """The cell of the 2x2 table each sample falls in.
+
+    Returns
+    -------
+    xarray.DataArray of str over ``sample``
+        One of ``CELLS``.
+
+    Raises
+    ------
+    ValueError
+        If label, prediction or baseline is missing.
+    """
+    _check_answers(recording)
+    label = recording["label"].values
+    wrong_a = (recording["prediction"].values != label).astype(int)
+    wrong_b = (recording["baseline"].values != label).astype(int)
+    names = np.array(CELLS)[2 * wrong_a + wrong_b]
+    return xr.DataArray(names, dims="sample", coords={"sample": recording["sample"].values})
 
 
 def _check_answers(recording: xr.Dataset) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import xarray as xr
 
-LEVEL = 0.05
+from nbcorr.correlation.ladder import LEVEL
+
 _FEW = 20
 
 
