@@ -141,8 +141,9 @@ def _auc(row: dict) -> str:
 
 
 def _untrained(row: dict) -> str:
-    mark = "beyond" if row["excess"] > 0 else "within"
-    return f"{mark} {rounded(row['auc_untrained'], _standard_error(row))}"
+    error, reached = _standard_error(row), row["auc_untrained"]
+    mark = "outside" if row["excess"] > 0 else "inside"
+    return f"{mark} {rounded(1 - reached, error)}–{rounded(reached, error)}"
 
 
 _COLUMNS: list[tuple[str, str, Callable[[dict], str]]] = [

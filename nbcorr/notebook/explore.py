@@ -1,0 +1,398 @@
+"""The linked explorer: layers, threshold, map and card of the neurons."""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import traitlets
+import xarray as xr
+
+from nbcorr.correlation.controls import folded
+from nbcorr.correlation.correlate import correlate
+from nbcorr.correlation.ladder import holds
+from nbcorr.correlation.outcomes import CELLS, cells
+from nbcorr.network.names import unknown
+from nbcorr.network.neurons import neuron_label, parse_neurons
+from nbcorr.notebook.card import card_html
+from nbcorr.notebook.fallback import explorer_png
+from nbcorr.notebook.plots import MAX_POINTS, Map, Spread
+from nbcorr.recording.exemplars import exemplars as find_exemplars
+from nbcorr.visualization.visualize import visualize
+
+MEASURES = {"rho": "|ρ|", "auc": "AUC", "q": "q"}
+_LOWEST_Q = -12
+
+
+def explore(
+    recording: xr.Dataset,
+    correlates: xr.Dataset | None = None,
+    *,
+    exemplars: xr.Dataset | None = None,
+    visualizations: xr.Dataset | None = None,
+    model: Any = None,
+    data: Any = None,
+) -> Explorer:
+    """Explore the correlates of a recording in the notebook.
+
+    Parameters
+    ----------
+    recording : xarray.Dataset
+    correlates : xarray.Dataset, optional
+        As ``nc.correlate`` makes it; computed with its defaults when not given.
+    exemplars, visualizations : xarray.Dataset, optional
+        Pictures already made; the card shows them at once.
+    model, data : optional
+        With both, pictures of any other neuron are made when it is chosen.
+
+    Returns
+    -------
+    Explorer
+        A widget. ``.neurons`` is what is selected (as correlates), ``.neuron`` the one on the
+        card, ``.layers``, ``.measure`` and ``.threshold`` what the controls stand at; the last
+        four can be set from Python too.
+
+    Raises
+    ------
+    ValueError
+        If the correlates are of other neurons than the recording's.
+    """
+    correlates = correlate(recording) if correlates is None else correlates
+    foreign = correlates.indexes["neuron"].difference(recording.indexes["neuron"])
+    if len(foreign):
+        raise ValueError(
+            f"the correlates hold neuron {neuron_label(*foreign[0])}, which is not in the recording"
+        )
+    return Explorer(recording, correlates, exemplars, visualizations, model, data)
+
+
+class Explorer(widgets.VBox):
+    """Linked views of correlates; everything chosen in them can be read and set from Python."""
+
+    layers = traitlets.Tuple(help="names of the layers shown; empty: all of them")
+    measure = traitlets.Enum(list(MEASURES), "rho", help="what the threshold is on")
+    threshold = traitlets.Float(0.0, help="smallest |rho| or AUC, or largest q, that is shown")
+    neuron = traitlets.Unicode("", help="the neuron on the card, 'layer:unit'")
+
+    def __init__(
+        self,
+        recording: xr.Dataset,
+        correlates: xr.Dataset,
+        exemplars: xr.Dataset | None = None,
+        visualizations: xr.Dataset | None = None,
+        model: Any = None,
+        data: Any = None,
+    ):
+        self._recording, self._correlates = recording, correlates
+        self._exemplars = [exemplars] if exemplars is not None else []
+        self._visualizations = [visualizations] if visualizations is not None else []
+        self._model, self._data = model, data
+        # Widget callbacks may come in another thread while a cell is running.
+        self._lock = threading.RLock()
+        self._shown = np.arange(0)
+        answers = {"label", "prediction", "baseline"} <= set(recording.coords)
+        self._cell = cells(recording).values if answers else None
+        self._build()
+        super().__init__(children=[self._head, self._body])
+        self.add_class("nbcorr-explorer")
+        self._wire()
+        self.threshold = self._largest_possible() / 2
+        self._filter()
+        self.neuron = self._strongest()
+
+    # What a person reads from Python ------------------------------------------------------
+
+    @property
+    def neurons(self) -> xr.Dataset:
+        """The brushed neurons, or all that pass the threshold, as correlates."""
+        brushed = self._map.points.selected
+        chosen = self._shown if brushed is None or len(brushed) == 0 else self._shown[brushed]
+        return self._correlates.isel(neuron=chosen)
+
+    @traitlets.validate("layers")
+    def _valid_layers(self, proposal: dict[str, Any]) -> tuple[str, ...]:
+        known = [name for name, _ in self._layer_counts()]
+        for name in proposal["value"]:
+            if name not in known:
+                raise ValueError(unknown("layer", name, known))
+        return tuple(proposal["value"])
+
+    @traitlets.validate("neuron")
+    def _valid_neuron(self, proposal: dict[str, Any]) -> str:
+        if not proposal["value"]:
+            return ""
+        index = self._correlates.indexes["neuron"]
+        if parse_neurons(proposal["value"])[0] not in index:
+            known = [neuron_label(*neuron) for neuron in index]
+            raise ValueError(unknown("neuron", proposal["value"], known))
+        return proposal["value"]
+
+    # The views ----------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        wide = {"width": "auto"}
+        self._head = widgets.HTML(_head_html(self._correlates, self._cell))
+        self._layer_list = widgets.SelectMultiple(
+            options=[(f"{name}  ({count})", name) for name, count in self._layer_counts()],
+            rows=min(8, max(3, len(self._layer_counts()))),
+            layout=wide,
+            tooltip="Layers; none chosen: all",
+        )
+        self._measures = widgets.ToggleButtons(
+            options=[(text, name) for name, text in MEASURES.items()],
+            style={"button_width": "56px"},
+            tooltips=["Spearman's rho, unsigned", "AUC or 1 - AUC, within strata", "BH q"],
+        )
+        self._sliders: dict[str, Any] = {
+            "rho": widgets.FloatSlider(min=0, max=1, step=0.005, readout_format=".3f", layout=wide),
+            "auc": widgets.FloatSlider(
+                value=0.5, min=0.5, max=1, step=0.005, readout_format=".3f", layout=wide
+            ),
+            "q": widgets.FloatLogSlider(
+                value=1, min=_LOWEST_Q, max=0, step=0.1, readout_format=".1e", layout=wide
+            ),
+        }
+        self._spread, self._map = Spread(), Map()
+        self._count = widgets.HTML()
+        self._list = widgets.Select(options=[], rows=6, layout=wide, tooltip="Neurons by effect")
+        self._card = widgets.HTML()
+        self._slider_place = widgets.VBox([self._sliders["rho"]])
+        column = {"padding": "4px 8px", "min_width": "260px", "overflow": "visible"}
+        self._body = widgets.HBox(
+            [
+                widgets.VBox(
+                    [
+                        _title("Layers"),
+                        self._layer_list,
+                        _title("Threshold"),
+                        self._measures,
+                        self._spread.figure,
+                        self._slider_place,
+                        self._count,
+                    ],
+                    layout={**column, "flex": "1 1 270px"},
+                ),
+                widgets.VBox(
+                    [_title("Neurons: drag to brush"), self._map.figure, self._list],
+                    layout={**column, "flex": "1.3 1 320px"},
+                ),
+                widgets.VBox([self._card], layout={**column, "flex": "1.5 1 380px"}),
+            ],
+            layout={"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start"},
+        )
+
+    def _wire(self) -> None:
+        traitlets.link((self._layer_list, "value"), (self, "layers"))
+        traitlets.link((self._measures, "value"), (self, "measure"))
+        for name, slider in self._sliders.items():
+            slider.observe(self._when(name, self._take_threshold), "value")
+        self._map.points.observe(lambda change: self._fill_list(), "selected")
+        self._list.observe(self._take_neuron, "value")
+        self.observe(lambda change: self._change_measure(), "measure")
+        self.observe(lambda change: self._filter(), ["layers", "threshold"])
+        self.observe(lambda change: self._show_card(), "neuron")
+
+    def _when(self, measure: str, act: Callable[[float], None]) -> Callable[[Any], None]:
+        return lambda change: act(change["new"]) if self.measure == measure else None
+
+    def _take_threshold(self, value: float) -> None:
+        self.threshold = value
+
+    def _take_neuron(self, change: dict[str, Any]) -> None:
+        if change["new"]:
+            self.neuron = change["new"]
+
+    def _change_measure(self) -> None:
+        with self._lock:
+            slider = self._sliders[self.measure]
+            self._slider_place.children = (slider,)
+            self.threshold = slider.value
+            self._filter()
+
+    def _filter(self) -> None:
+        """Follow the layers and the threshold: spread, count, map and list."""
+        with self._lock:
+            here = self._in_layers()
+            values = self._values(self.measure)
+            largest = self._largest_possible() if self.measure == "rho" else None
+            self._draw_spread(values[here], largest)
+            slider = self._sliders[self.measure]
+            slider.value = min(max(self.threshold, _bottom(slider)), _top(slider))
+            passing = values <= self.threshold if self.measure == "q" else values >= self.threshold
+            alive = ~self._correlates["dead"].values.astype(bool)
+            kept = np.flatnonzero(here & passing & alive)
+            order = np.argsort(-folded(self._correlates["auc"].values[kept]), kind="stable")
+            self._shown = kept[order][:MAX_POINTS]
+            self._count.value = self._count_html(len(kept), int((here & alive).sum()))
+            chosen = self._correlates.isel(neuron=self._shown)
+            self._map.brush.selected = None
+            self._map.show(chosen["auc"].values, chosen["q"].values, holds(chosen).values)
+            self._fill_list()
+
+    def _draw_spread(self, values: np.ndarray, largest: float | None) -> None:
+        slider = self._sliders[self.measure]
+        if self.measure == "q":
+            values = np.log10(np.maximum(values, 10.0**_LOWEST_Q))
+            self._spread.axis.label = "log10 q"
+            self._spread.show(values, _LOWEST_Q, 0, None)
+            self._spread.mark(float(np.log10(max(self.threshold, 10.0**_LOWEST_Q))))
+            return
+        if largest is not None:
+            slider.max = _ceiling(max(largest, float(np.nanmax(values, initial=0.0))))
+        self._spread.axis.label = (
+            "|ρ| (dashed: largest possible)" if largest is not None else "AUC or 1 - AUC"
+        )
+        self._spread.show(values, slider.min, slider.max, largest)
+        self._spread.mark(self.threshold)
+
+    def _fill_list(self) -> None:
+        with self._lock:
+            chosen = self.neurons
+            labels = [neuron_label(*neuron) for neuron in chosen.indexes["neuron"]]
+            texts = [
+                (f"{label}   AUC {auc:.2f}", label)
+                for label, auc in zip(labels, chosen["auc"].values.tolist(), strict=True)
+            ]
+            self._list.options = texts
+            if self.neuron in labels:
+                self._list.value = self.neuron
+            elif labels:
+                self._list.value = labels[0]
+
+    def _show_card(self) -> None:
+        with self._lock:
+            if not self.neuron:
+                self._card.value = ""
+                return
+            neuron = parse_neurons(self.neuron)[0]
+            missing = self._missing_pictures(neuron)
+            self._draw_card(neuron, "Looking for exemplars and rendering …" if missing else "")
+            if missing:
+                self._draw_card(neuron, self._make_pictures(neuron))
+
+    def _draw_card(self, neuron: tuple[str, int], note: str) -> None:
+        index = self._recording.indexes["neuron"]
+        activation = self._recording["activation"].isel(neuron=index.get_loc(neuron)).values
+        self._card.value = card_html(
+            neuron,
+            self._correlates,
+            activation,
+            self._cell,
+            exemplars=_holding(self._exemplars, neuron),
+            visualizations=_holding(self._visualizations, neuron),
+            note=note,
+        )
+
+    def _missing_pictures(self, neuron: tuple[str, int]) -> bool:
+        can_make = self._model is not None and self._data is not None
+        known = _holding(self._exemplars, neuron), _holding(self._visualizations, neuron)
+        return can_make and None in known
+
+    def _make_pictures(self, neuron: tuple[str, int]) -> str:
+        """Make what is missing; an error is said on the card rather than only in a log."""
+        try:
+            driven = _holding(self._exemplars, neuron)
+            if driven is None:
+                driven = find_exemplars(self._model, self._data, neuron, k=9, progress=False)
+                self._exemplars.append(driven)
+            if "image" not in driven:
+                return "no pictures: the samples are not images"
+            if _holding(self._visualizations, neuron) is None:
+                shape = tuple(driven.sizes[dim] for dim in ("channel", "y", "x"))
+                self._visualizations.append(
+                    visualize(self._model, neuron, shape, exemplars=driven, progress=False)
+                )
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    # Numbers behind the views -------------------------------------------------------------
+
+    def _layer_counts(self) -> list[tuple[str, int]]:
+        names = self._correlates.indexes["neuron"].get_level_values("layer")
+        return [(str(name), int((names == name).sum())) for name in names.unique()]
+
+    def _in_layers(self) -> np.ndarray:
+        names = self._correlates.indexes["neuron"].get_level_values("layer")
+        return np.asarray(names.isin(self.layers)) if self.layers else np.ones(len(names), bool)
+
+    def _values(self, measure: str) -> np.ndarray:
+        values = self._correlates[measure].values
+        if measure == "q":
+            return values
+        return folded(values) if measure == "auc" else np.abs(values)
+
+    def _largest_possible(self) -> float:
+        """The largest |rho| any of the neurons could reach with this signal."""
+        values = self._correlates["rho_max"].values[self._in_layers()]
+        return float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
+
+    def _strongest(self) -> str:
+        effect = folded(self._correlates["auc"].values)
+        if not np.isfinite(effect).any():
+            return ""
+        return neuron_label(*self._correlates.indexes["neuron"][int(np.nanargmax(effect))])
+
+    def _count_html(self, passing: int, alive: int) -> str:
+        sign = "≤" if self.measure == "q" else "≥"
+        value = f"{self.threshold:.1e}" if self.measure == "q" else f"{self.threshold:.3f}"
+        more = f" The map shows the {MAX_POINTS} strongest." if passing > MAX_POINTS else ""
+        return (
+            f'<div role="status" aria-live="polite"><b>{passing}</b> of {alive} live neurons have '
+            f"{MEASURES[self.measure]} {sign} {value}.{more}</div>"
+        )
+
+    def _picture(self) -> bytes:
+        if not self.neuron:
+            return explorer_png(self._correlates, None, None, None)
+        neuron = parse_neurons(self.neuron)[0]
+        return explorer_png(
+            self._correlates,
+            neuron,
+            _holding(self._exemplars, neuron),
+            _holding(self._visualizations, neuron),
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return bundle
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        data["image/png"] = self._picture()
+        data["text/plain"] = f"Explorer of {self._correlates.sizes['neuron']} neurons"
+        return data, metadata
+
+
+def _holding(datasets: list[xr.Dataset], neuron: tuple[str, int]) -> xr.Dataset | None:
+    return next((d for d in datasets if neuron in d.indexes["neuron"]), None)
+
+
+def _title(text: str) -> widgets.HTML:
+    return widgets.HTML(f"<b>{html.escape(text)}</b>")
+
+
+def _bottom(slider: Any) -> float:
+    return 10.0**slider.min if isinstance(slider, widgets.FloatLogSlider) else slider.min
+
+
+def _top(slider: Any) -> float:
+    return 10.0**slider.max if isinstance(slider, widgets.FloatLogSlider) else slider.max
+
+
+def _ceiling(value: float) -> float:
+    return min(1.0, float(np.ceil(value * 20) / 20))
+
+
+def _head_html(correlates: xr.Dataset, cell: np.ndarray | None) -> str:
+    table = ""
+    if cell is not None:
+        counts = " · ".join(f"{name} <b>{int((cell == name).sum())}</b>" for name in CELLS)
+        table = f"<div>{counts}</div>"
+    return (
+        f'<div style="max-width:100ch">{table}'
+        f"<div>{html.escape(correlates.attrs.get('sentence', ''))}</div></div>"
+    )
