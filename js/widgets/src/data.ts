@@ -1,0 +1,102 @@
+// The payload as nbcorr/notebook/report.py writes it, and each neuron as one row of it.
+
+export type Maybe = number | null;
+export type CellKey = "both" | "only_a" | "only_b" | "neither";
+
+export interface Exemplar {
+  image: number;
+  mask: number | null;
+  sample: string | null;
+  activation: Maybe;
+}
+
+export interface Card {
+  visualization?: { image: number; reached: Maybe; reached_fresh: Maybe; best_exemplar: Maybe };
+  exemplars?: Exemplar[];
+}
+
+export interface Step {
+  key: string;
+  label: string;
+  asks: string;
+  missing: string | null;
+  state: Maybe[];
+}
+
+export interface Group {
+  key: string;
+  label: string;
+  n: number;
+}
+
+export interface Payload {
+  title: string;
+  sentence: string;
+  facts: [string, string][];
+  signal: string;
+  missing: string[];
+  outcomes: Record<CellKey, number> | null;
+  layers: string[];
+  neurons: Record<string, Maybe[]>;
+  steps: Step[];
+  groups: Group[];
+  strips: Record<string, (Maybe[] | null)[]>;
+  cards: Record<string, Card>;
+  images: string[];
+}
+
+export interface Neuron {
+  row: number;
+  layer: number;
+  unit: number;
+  label: string;
+  /** The highest control passed with every known one below it passed too; 0 is none. */
+  level: number;
+  auc: Maybe;
+  auc_low: Maybe;
+  auc_high: Maybe;
+  rho: Maybe;
+  rho_max: Maybe;
+  q: Maybe;
+  auc_heldout: Maybe;
+  auc_untrained: Maybe;
+  excess: Maybe;
+  zeros: Maybe;
+  dead: Maybe;
+}
+
+export function neurons(payload: Payload): Neuron[] {
+  const column = (name: string, row: number): Maybe => payload.neurons[name]?.[row] ?? null;
+  return (payload.neurons.unit ?? []).map((_, row) => {
+    const layer = column("layer", row) ?? 0;
+    const unit = column("unit", row) ?? 0;
+    return {
+      row,
+      layer,
+      unit,
+      label: `${payload.layers[layer] ?? ""}:${unit}`,
+      level: level(payload.steps, row),
+      auc: column("auc", row),
+      auc_low: column("auc_low", row),
+      auc_high: column("auc_high", row),
+      rho: column("rho", row),
+      rho_max: column("rho_max", row),
+      q: column("q", row),
+      auc_heldout: column("auc_heldout", row),
+      auc_untrained: column("auc_untrained", row),
+      excess: column("excess", row),
+      zeros: column("zeros", row),
+      dead: column("dead", row),
+    };
+  });
+}
+
+export function level(steps: Step[], row: number): number {
+  let reached = 0;
+  for (const [index, step] of steps.entries()) {
+    if (step.missing !== null) continue;
+    if (step.state[row] !== 1) break;
+    reached = index + 1;
+  }
+  return reached;
+}
