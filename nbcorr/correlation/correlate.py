@@ -13,6 +13,7 @@ from nbcorr.correlation.controls import CONTROLS, replication, untrained
 from nbcorr.correlation.sentence import sentence
 from nbcorr.correlation.signals import find_signal, find_strata
 from nbcorr.network.names import unknown
+from nbcorr.recording.arrays import over_neurons
 from nbcorr.recording.blocks import neuron_blocks
 from nbcorr.stats.association import associate
 from nbcorr.stats.multiple import fdr
@@ -88,6 +89,7 @@ def correlate(
     for control in chosen:
         if control not in CONTROLS:
             raise ValueError(unknown("control", control, CONTROLS))
+    recording = over_neurons(recording)
     name, values = find_signal(recording, signal)
     strata_name, codes = find_strata(recording, strata)
     columns, n = _associate_all(recording["activation"], values, codes)

@@ -190,7 +190,8 @@ def _as_tensor(value: Any) -> torch.Tensor:
 
 
 def _tensor_or_value(value: Any) -> Any:
-    return torch.as_tensor(value) if isinstance(value, np.ndarray) else value
+    numeric = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    return torch.as_tensor(value) if numeric else value
 
 
 def _any_tensor(inputs: Any) -> torch.Tensor:

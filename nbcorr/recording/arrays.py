@@ -115,6 +115,26 @@ def with_relative_performance(recording: xr.Dataset) -> xr.Dataset:
     return recording.assign_coords(relative_performance=("sample", signal))
 
 
+def over_neurons(dataset: xr.Dataset) -> xr.Dataset:
+    """The same over ``neuron`` where ``.sel(layer=...)`` left only ``unit``.
+
+    Raises
+    ------
+    ValueError
+        If the dataset is not about neurons.
+    """
+    if "neuron" in dataset.dims:
+        return dataset
+    if "unit" in dataset.dims and dataset.coords.get("layer", xr.DataArray([0])).ndim == 0:
+        units = dataset["unit"].values
+        layers = [str(dataset["layer"].item())] * len(units)
+        bare = dataset.drop_vars(["layer", "unit"]).rename_dims(unit="neuron")
+        return bare.assign_coords(neuron_coords(layers, units))
+    raise ValueError(
+        f"the Dataset is over {', '.join(map(str, dataset.dims)) or 'nothing'}; expected 'neuron'"
+    )
+
+
 def _units_within(layers: Sequence[str]) -> np.ndarray:
     return (
         pd.Series(layers, dtype=object)

@@ -58,8 +58,8 @@ def record(
         the labelled images of ``nbcorr.zoo``.
     layers : str or sequence of str
         Names, globs, kinds, ``"all"`` or ``"auto"`` (the activation modules).
-        A module that runs several times in one forward pass is one layer per call:
-        ``act``, ``act#2`` …
+        They are recorded in the order they run; a module that runs several times in one forward
+        pass is one layer per call: ``act``, ``act#2`` …
     pool : {"mean", "max"}
         How a unit's map is brought to one number. Computed inside the hook: no map is kept.
     baseline : callable or array, optional
@@ -175,8 +175,8 @@ class _Run:
                     "expected one row per sample"
                 )
         if not self.units:
-            order = {name: position for position, name in enumerate(self.names)}
-            self.units = dict(sorted(units.items(), key=lambda u: order[u[0].split("#")[0]]))
+            # In the order they ran, so that depth in the network can be read off.
+            self.units = units
         elif units != self.units:
             name = next(n for n in {**self.units, **units} if self.units.get(n) != units.get(n))
             raise ValueError(

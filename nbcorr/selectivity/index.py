@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from nbcorr.network.neurons import neuron_label
+from nbcorr.recording.arrays import over_neurons
 from nbcorr.recording.blocks import neuron_blocks
 from nbcorr.stats.selectivity import selectivity_index
 
@@ -38,6 +39,7 @@ def selectivity(recording: xr.Dataset) -> xr.Dataset:
     -----
     A selective neuron is not thereby an important one: that is the finding of the paper.
     """
+    recording = over_neurons(recording)
     if "label" not in recording.coords:
         raise ValueError("the recording has no label; selectivity is about classes")
     codes, classes = pd.factorize(recording["label"].values, sort=True)

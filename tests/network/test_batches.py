@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch.utils.data import DataLoader, TensorDataset
+
+from nbcorr.network.batches import batches, count_samples
+
+X = np.arange(10, dtype=np.float32).reshape(5, 2)
+Y = np.arange(5)
+IDS = np.array(list("abcde"))
+
+
+def labelled_images() -> xr.Dataset:
+    return xr.Dataset(
+        {"image": (("sample", "channel", "y", "x"), np.zeros((5, 1, 2, 2), np.float32))},
+        coords={"sample": IDS, "label": ("sample", Y), "site": ("sample", Y * 10)},
+    )
+
+
+def collected(data, size=2):
+    parts = list(batches(data, size))
+    label = None if parts[0].label is None else np.concatenate([p.label for p in parts])
+    ids = None if parts[0].sample is None else np.concatenate([p.sample for p in parts])
+    return [len(p) for p in parts], label, ids
+
+
+@pytest.mark.parametrize("data", [X, torch.tensor(X), xr.DataArray(X)])
+def test_arrays(data):
+    assert collected(data) == ([2, 2, 1], None, None)
+    assert count_samples(data) == 5
+
+
+def test_columns_and_ids():
+    sizes, label, ids = collected((X, Y, IDS))
+    assert (sizes, label.tolist(), ids.tolist()) == ([2, 2, 1], Y.tolist(), IDS.tolist())
+    assert count_samples((X, Y)) == 5
+
+
+def test_labelled_images_bring_their_columns():
+    part = next(batches(labelled_images(), 3))
+    assert part.inputs.shape == (3, 1, 2, 2)
+    assert part.columns["site"].tolist() == [0, 10, 20]
+    assert part.sample.tolist() == ["a", "b", "c"]
+
+
+def test_torch_datasets_and_loaders():
+    dataset = TensorDataset(torch.tensor(X), torch.tensor(Y))
+    assert collected(dataset)[1].tolist() == Y.tolist()
+    loader = DataLoader(dataset, batch_size=4)
+    assert collected(loader)[0] == [4, 1]
+    assert count_samples(loader) == 5
+    assert count_samples(DataLoader(dataset, batch_size=4, drop_last=True)) is None
+
+
+def test_generators_and_dict_batches():
+    assert collected(torch.tensor(X[i : i + 2]) for i in (0, 2))[0] == [2, 2]
+    batch = next(batches([{"input_ids": torch.tensor(X), "labels": torch.tensor(Y)}]))
+    assert batch.label.tolist() == Y.tolist()
+    assert list(batch.inputs) == ["input_ids"]
+
+
+def test_dtype_and_device_follow_the_model():
+    batch = next(batches(X.astype(np.float64))).to(torch.device("cpu"), torch.float32)
+    assert batch.inputs.dtype == torch.float32
+    tokens = next(batches(np.arange(6).reshape(3, 2))).to(torch.device("cpu"), torch.float32)
+    assert tokens.inputs.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "data is a int; expected an array"),
+        (xr.Dataset({"picture": ("sample", Y)}), "expected labelled images"),
+        ([(torch.tensor(X), torch.tensor(Y[:3]))], r"labels of shape \(3,\); expected \(5,\)"),
+        ([(X, Y, IDS, Y)], "a batch has 4 parts"),
+        ([["text", "more"]], "no array; expected numbers"),
+    ],
+)
+def test_bad_data_is_named(data, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        list(batches(data))

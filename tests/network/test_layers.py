@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+import nbcorr as nc
+from nbcorr.network.layers import call_label, module_and_call, resolve_layers
+from nbcorr.network.names import unknown
+from nbcorr.network.neurons import parse_neurons
+
+
+def test_layers_with_an_example_tells_units_shapes_and_calls(untouched, images):
+    table = nc.layers(untouched, images)
+    row = table.sel(layer="conv2")
+    assert (str(row.kind.item()), int(row.units)) == ("Conv2d", 6)
+    assert (row.output_shape.item(), int(row.bytes), int(row.calls)) == ("6x6x6", 4 * 216, 1)
+    assert int(table.sel(layer="act").calls) == 2
+    assert int(table.sel(layer="unused").calls) == 0
+    assert "drop" not in table.layer
+
+
+def test_layers_without_an_example_tells_what_parameters_tell(model):
+    table = nc.layers(model)
+    assert int(table.sel(layer="hidden").units) == 12
+    assert int(table.sel(layer="act").units) == -1
+    assert table.sel(layer="hidden").output_shape.item() == ""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("conv1", ["conv1"]),
+        ("conv*", ["conv1", "conv2"]),
+        ("Conv2d", ["conv1", "conv2"]),
+        ("auto", ["act", "relu"]),
+        (["out", "conv1"], ["conv1", "out"]),
+        ("all", ["conv1", "norm", "conv2", "act", "hidden", "relu", "out", "unused"]),
+    ],
+)
+def test_choices_of_layers(model, chosen, expected):
+    assert resolve_layers(model, chosen) == expected
+
+
+def test_auto_without_activation_modules_is_every_layer_with_parameters():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+    assert resolve_layers(net, "auto") == ["0", "2"]
+
+
+def test_a_convolution_that_holds_its_padding_is_one_layer():
+    class Padded(nn.Conv2d):
+        def __init__(self):
+            super().__init__(1, 2, 3)
+            self.pad = nn.ZeroPad2d(1)
+
+        def forward(self, x):
+            return super().forward(self.pad(x))
+
+    assert resolve_layers(nn.Sequential(Padded()), "all") == ["0"]
+
+
+def test_an_unknown_layer_names_the_nearest(model):
+    with pytest.raises(ValueError, match=r"no layer 'conv3'; did you mean 'conv[12]'\?"):
+        resolve_layers(model, "conv3")
+    assert unknown("layer", "zzz", ["a", "b"]) == "no layer 'zzz'; there is a, b"
+
+
+def test_calls_have_labels():
+    assert [call_label("act", i) for i in range(3)] == ["act", "act#2", "act#3"]
+    assert module_and_call("blocks.0.act#3") == ("blocks.0.act", 2)
+    assert module_and_call("plain") == ("plain", 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("features.3:17", [("features.3", 17)]),
+        (("a", 1), [("a", 1)]),
+        (["a:1", ("b", 2), "a:1"], [("a", 1), ("b", 2)]),
+        ({"a": [0, 2]}, [("a", 0), ("a", 2)]),
+        (("a:1", "b:2"), [("a", 1), ("b", 2)]),
+    ],
+)
+def test_ways_to_name_neurons(given, expected):
+    assert parse_neurons(given) == expected
+
+
+def test_neurons_of_a_dataset(recording):
+    assert parse_neurons(recording.isel(neuron=[2, 0])) == [("early", 2), ("early", 0)]
+    assert parse_neurons(recording["activation"].isel(neuron=3)) == [("early", 3)]
+
+
+@pytest.mark.parametrize("bad", ["features", "a:b", [3], "a:-1", ["a:1", 2.5]])
+def test_what_is_no_neuron_is_refused(bad):
+    with pytest.raises((ValueError, TypeError), match="is no neuron; expected 'layer:unit'|int"):
+        parse_neurons(bad)
+
+
+def test_no_neurons_at_all():
+    with pytest.raises(ValueError, match="no neurons given"):
+        parse_neurons([])
