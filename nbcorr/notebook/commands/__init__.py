@@ -1,0 +1,190 @@
+"""The subcommands of ``%neurcorr``: what each is called, takes and does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from nbcorr.notebook.commands import attaching, verbs
+from nbcorr.notebook.commands.calls import Call
+from nbcorr.notebook.commands.parsing import Parser
+from nbcorr.notebook.commands.session import Session
+
+Command = Callable[[argparse.Namespace, Session], Call | None]
+
+_ABOUT = """Which neurons of your network know what the baseline does not. Every line calls the
+verb of the same name, keeps the result in a variable, and prints the Python line that does the
+same (after import nbcorr as nc)."""
+
+
+def build() -> tuple[Parser, dict[str, Parser], dict[str, Command]]:
+    """The parser of the whole line, those of the subcommands, and what each subcommand does."""
+    whole = Parser(prog="%neurcorr", description=_ABOUT)
+    group = whole.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", parser_class=Parser)
+    parsers, commands = {}, {}
+    for name, about, describe, command in _TABLE:
+        parsers[name] = group.add_parser(
+            name, help=about, description=f"{about[:1].upper()}{about[1:]}."
+        )
+        describe(parsers[name])
+        commands[name] = command
+    return whole, parsers, commands
+
+
+def image_shape(text: str) -> tuple[int, int, int]:
+    """``C,H,W`` as three numbers."""
+    try:
+        channels, height, width = (int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape; expected C,H,W") from None
+    return channels, height, width
+
+
+def _attach(p: Parser) -> None:
+    p.add("model", metavar="MODEL", completes="models", help="variable that holds the model")
+    p.add("--data", metavar="DATA", completes="variables", help="variable that holds the samples")
+    p.add("--baseline", metavar="B", completes="variables", help="variable that holds system B")
+    _layers_option(p)
+
+
+def _layers(p: Parser) -> None:
+    p.add("model", nargs="?", metavar="MODEL", completes="models", help="default: the current one")
+    _name(p, "layers")
+
+
+def _record(p: Parser) -> None:
+    _layers_option(p)
+    p.add("--pool", completes="pools", help="how a map becomes one number (default: mean)")
+    p.add("--twins", type=int, default=5, help="untrained copies (default: %(default)s)")
+    p.add("--batch-size", type=int, metavar="N", help="(default: 64)")
+    p.add("--seed", type=int, help="of the untrained copies (default: 0)")
+    p.add("--data", metavar="DATA", completes="variables", help="default: the attached")
+    p.add("--baseline", metavar="B", completes="variables", help="default: the attached")
+    _model_option(p)
+    _name(p, "recording")
+
+
+def _correlate(p: Parser) -> None:
+    p.add(
+        "recording", nargs="?", metavar="RECORDING", completes="recording", help="default: latest"
+    )
+    p.add(
+        "--signal",
+        completes="signals",
+        help="column of the recording, or variable (default: relative_performance)",
+    )
+    p.add("--strata", completes="strata", help="column, variable, auto or none (default: auto)")
+    p.add(
+        "--controls",
+        nargs="+",
+        metavar="CONTROL",
+        completes="controls",
+        help="untrained, replication, or none (default: both)",
+    )
+    p.add("--seed", type=int, help="of the split into halves (default: 0)")
+    _model_option(p)
+    _name(p, "correlates")
+
+
+def _top(p: Parser) -> None:
+    p.add(
+        "correlates",
+        nargs="?",
+        metavar="CORRELATES",
+        completes="correlates",
+        help="default: latest",
+    )
+    p.add("-n", type=int, help="rows (default: 20)")
+    p.add("--by", completes="orders", help="what strongest means (default: auc)")
+    _model_option(p)
+    _name(p, "table")
+
+
+def _exemplars(p: Parser) -> None:
+    _neurons(p)
+    p.add("-k", type=int, help="exemplars of each neuron (default: 15)")
+    p.add("--data", metavar="DATA", completes="variables", help="default: the attached")
+    _model_option(p)
+    _name(p, "exemplars")
+
+
+def _render(p: Parser) -> None:
+    _neurons(p)
+    p.add("--steps", type=int, help="of the optimisation (default: 256)")
+    p.add("--size", type=int, metavar="PIXELS", help="side of the image (default: of the data)")
+    p.add("--shape", type=image_shape, metavar="C,H,W", help="of the image, instead of --size")
+    p.add("--preprocess", completes="variables", help="from images in 0..1 to the model's input")
+    p.add("--seed", type=int, help="(default: 0)")
+    _model_option(p)
+    _name(p, "visualizations")
+
+
+def _explore(p: Parser) -> None:
+    _results(p)
+    _name(p, "explorer")
+
+
+def _report(p: Parser) -> None:
+    p.add("path", metavar="PATH", completes="paths", help="the HTML file to write")
+    _results(p)
+    _name(p, "page")
+
+
+def _detach(p: Parser) -> None:
+    p.add(
+        "model", nargs="?", metavar="MODEL", completes="attached", help="default: the current one"
+    )
+
+
+def _nothing(p: Parser) -> None:
+    pass
+
+
+def _layers_option(p: Parser) -> None:
+    p.add(
+        "--layers",
+        nargs="+",
+        action="extend",
+        metavar="GLOB",
+        completes="layers",
+        help="names, globs, kinds, all or auto (default: auto, the activation modules)",
+    )
+
+
+def _neurons(p: Parser) -> None:
+    p.add(
+        "neurons",
+        nargs="*",
+        metavar="NEURON",
+        completes="neurons",
+        help=f"layer:unit (default: the top {verbs.TOP_NEURONS} of the correlates)",
+    )
+
+
+def _results(p: Parser) -> None:
+    p.add("--recording", metavar="RECORDING", completes="recording", help="default: the latest")
+    p.add("--correlates", metavar="CORRELATES", completes="correlates", help="default: the latest")
+    _model_option(p)
+
+
+def _model_option(p: Parser) -> None:
+    p.add("--model", metavar="MODEL", completes="attached", help="default: the last attached")
+
+
+def _name(p: Parser, default: str) -> None:
+    p.add("--name", "-o", metavar="NAME", help=f"variable for the result (default: {default})")
+
+
+_TABLE: list[tuple[str, str, Callable[[Parser], None], Command]] = [
+    ("attach", "remember a model, its data and its baseline", _attach, attaching.attach),
+    ("layers", "show the layers of a model", _layers, verbs.layers),
+    ("record", "record every neuron over the data", _record, verbs.record),
+    ("correlate", "correlate the neurons with a signal", _correlate, verbs.correlate),
+    ("top", "show the strongest correlates", _top, verbs.top),
+    ("exemplars", "find the samples that drive neurons most", _exemplars, verbs.exemplars),
+    ("render", "make the images that drive neurons most", _render, verbs.render),
+    ("explore", "open the explorer", _explore, verbs.explore),
+    ("report", "write one self-contained HTML page", _report, verbs.report),
+    ("status", "say what is attached", _nothing, attaching.status),
+    ("detach", "forget a model", _detach, attaching.detach),
+]

@@ -1,0 +1,190 @@
+"""The subcommands that are one verb each: arguments to a `Call`, nothing computed here."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
+
+from nbcorr.notebook.commands.calls import Call, Ref, given
+from nbcorr.notebook.commands.session import Attachment, Session
+
+#: How many of the top correlates stand in where no neuron is named.
+TOP_NEURONS = 5
+
+
+def layers(args: Namespace, session: Session) -> Call:
+    """The table of a model's layers, with shapes where there is data to run one sample of."""
+    if args.model is not None and args.model not in session.attached:
+        positional = [session.variable(args.model, "model")]
+    else:
+        attachment = session.attachment(args.model)
+        positional = [session.model(attachment)]
+        data = session.used(attachment, "data")
+        if data is not None and not isinstance(data.value, Iterator):
+            positional.append(data)
+    return Call("layers", positional, {}, "layers", args.name)
+
+
+def record(args: Namespace, session: Session) -> Call:
+    """Samples through the model."""
+    attachment = session.attachment(args.model)
+    baseline = _variable(args, session, attachment, "baseline")
+    options = given(
+        layers=_one_or_more(args.layers or attachment.layers or ["auto"]),
+        pool=args.pool,
+        baseline=baseline,
+        twins=args.twins,
+        batch_size=args.batch_size,
+        seed=args.seed,
+    )
+    positional = [session.model(attachment), _data(args, session, attachment)]
+    return Call("record", positional, options, "recording", args.name)
+
+
+def correlate(args: Namespace, session: Session) -> Call:
+    """Every neuron of a recording with a signal."""
+    recording = session.need("recording", args.recording, args.model)
+    options = given(
+        signal=_column(args.signal, recording, session),
+        strata=_column(args.strata, recording, session),
+        controls=args.controls,
+        seed=args.seed,
+    )
+    if args.strata == "none":
+        options["strata"] = None
+    if args.controls == ["none"]:
+        options["controls"] = []
+    return Call("correlate", [recording], options, "correlates", args.name)
+
+
+def top(args: Namespace, session: Session) -> Call:
+    """The table of the strongest correlates."""
+    correlates = session.need("correlates", args.correlates, args.model)
+    return Call("top", [correlates], given(n=args.n, by=args.by), "table", args.name)
+
+
+def exemplars(args: Namespace, session: Session) -> Call:
+    """The samples that drive neurons most."""
+    attachment = session.attachment(args.model)
+    model = session.model(attachment)
+    neurons = _neurons(args, session, model)
+    positional = [model, _data(args, session, attachment), neurons]
+    return Call("exemplars", positional, given(k=args.k), "exemplars", args.name)
+
+
+def render(args: Namespace, session: Session) -> Call:
+    """The images that maximise neurons."""
+    from nbcorr.notebook.commands.gallery import show
+
+    attachment = session.attachment(args.model)
+    model = session.model(attachment)
+    neurons = _neurons(args, session, model)
+    options = given(
+        shape=_shape(args, session, attachment),
+        steps=args.steps,
+        preprocess=session.variable(args.preprocess) if args.preprocess else None,
+        exemplars=session.find("exemplars", None, args.model),
+        seed=args.seed,
+    )
+    return Call("visualize", [model, neurons], options, "visualizations", args.name, show)
+
+
+def explore(args: Namespace, session: Session) -> Call:
+    """The linked explorer."""
+    recording = session.need("recording", args.recording, args.model)
+    correlates = session.find("correlates", args.correlates, args.model)
+    positional = [recording] if correlates is None else [recording, correlates]
+    options = _pictures(args, session)
+    if session.attached:
+        attachment = session.attachment(args.model)
+        if _is_of(recording, session.model(attachment)):
+            options |= given(model=session.model(attachment), data=session.used(attachment, "data"))
+    return Call("explore", positional, options, "explorer", args.name)
+
+
+def report(args: Namespace, session: Session) -> Call:
+    """One HTML page."""
+    recording = session.need("recording", args.recording, args.model)
+    correlates = session.need("correlates", args.correlates, args.model)
+    positional = [args.path, recording, correlates]
+    return Call("report", positional, _pictures(args, session), "page", args.name)
+
+
+def _variable(args: Namespace, session: Session, attachment: Attachment, role: str) -> Ref | None:
+    """The variable this line names for a role, else the attached one."""
+    named = getattr(args, role)
+    return session.variable(named) if named else session.used(attachment, role)
+
+
+def _data(args: Namespace, session: Session, attachment: Attachment) -> Ref:
+    data = _variable(args, session, attachment, "data")
+    if data is None:
+        name = attachment.variables["model"]
+        raise ValueError(
+            f"no data is attached; %neurcorr attach {name} --data DATA, or --data here"
+        )
+    return data
+
+
+def _one_or_more(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else values
+
+
+def _column(name: str | None, recording: Ref, session: Session) -> Any:
+    """A column of the recording by name, else a variable of the user that holds one."""
+    if name in (None, "auto", "none") or name in recording.value.variables:
+        return name
+    return session.variable(name) if name in session.names() else name
+
+
+def _neurons(args: Namespace, session: Session, model: Ref) -> Any:
+    """The neurons that were named, else the top ones of the model's correlates."""
+    if args.neurons:
+        return args.neurons
+    correlates = session.find("correlates", None, args.model)
+    if correlates is None:
+        raise ValueError("name neurons, like features.3:17; there are no correlates to take from")
+    if not _is_of(correlates, model):
+        raise ValueError(
+            f"{correlates.text} was made with another model, or other weights, than {model.text}; "
+            "name neurons, or record and correlate again"
+        )
+    import nbcorr
+
+    table = nbcorr.top(correlates.value, n=TOP_NEURONS)
+    return Ref(f"nc.top({correlates.text}, n={TOP_NEURONS}).neurons", table.neurons)
+
+
+def _is_of(result: Ref, model: Ref) -> bool:
+    """Whether a result can have come from this model: as far as it tells, it has its weights."""
+    from nbcorr.recording.record import fingerprint
+
+    return result.value.attrs.get("fingerprint") in (None, fingerprint(model.value))
+
+
+def _shape(args: Namespace, session: Session, attachment: Attachment) -> tuple[int, ...] | None:
+    if args.shape is not None:
+        return args.shape
+    found = _image_shape(session.used(attachment, "data"))
+    if args.size is None:
+        return found
+    return ((found or (3,))[0], args.size, args.size)
+
+
+def _image_shape(data: Ref | None) -> tuple[int, ...] | None:
+    """Channels, height and width of the attached images; None where there are none."""
+    if data is None or isinstance(data.value, Iterator):
+        return None
+    from nbcorr.network.batches import batches
+
+    inputs = next(batches(data.value, batch_size=1)).inputs
+    shape = tuple(getattr(inputs, "shape", ()))
+    return shape[1:] if len(shape) == 4 else None
+
+
+def _pictures(args: Namespace, session: Session) -> dict[str, Ref]:
+    return given(
+        exemplars=session.find("exemplars", None, args.model),
+        visualizations=session.find("visualizations", None, args.model),
+    )
