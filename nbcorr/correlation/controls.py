@@ -61,7 +61,8 @@ def replication(
 ) -> tuple[Added, str]:
     """Selected in one half of the samples, looked at again in the other.
 
-    ``auc_heldout`` is the AUC in the half not used for selection; ``replicated`` is true where
+    ``auc_selection`` is the AUC in the half used for selection, ``auc_heldout`` in the other: what
+    was strongest in the first shrinks in the second. ``replicated`` is true where
     the neuron has q <= .05 in the first half and, among those, q <= .05 with the same sign in
     the second (Kriegeskorte et al. 2009: no double dipping).
     """
@@ -79,6 +80,7 @@ def replication(
     q_second[selected] = fdr(second["p"][selected])
     same_sign = np.sign(first["auc"] - 0.5) == np.sign(second["auc"] - 0.5)
     return {
+        "auc_selection": ("neuron", first["auc"]),
         "auc_heldout": ("neuron", second["auc"]),
         "replicated": ("neuron", selected & same_sign & (q_second <= LEVEL)),
     }, ""

@@ -66,7 +66,7 @@ def correlate(
         ``rho`` (Spearman over all samples, unstratified) and ``rho_max``, the largest ``|rho|``
         possible; ``p`` and ``q`` (Benjamini-Hochberg over the live neurons) of the stratified
         test, ``q_unstratified`` of the plain one; ``zeros``, ``dead``. With controls:
-        ``auc_heldout``, ``replicated``; ``auc_untrained``, ``excess``.
+        ``auc_selection``, ``auc_heldout`` and ``replicated``; ``auc_untrained`` and ``excess``.
         A dead (constant) neuron is NaN and counted in ``attrs["n_dead"]``.
 
     Raises

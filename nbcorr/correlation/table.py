@@ -20,7 +20,7 @@ _ORDERS: dict[str, Callable[[xr.Dataset], np.ndarray]] = {
     "rho": lambda c: np.abs(c["rho"].values),
     "q": lambda c: -c["q"].values,
     "excess": lambda c: c["excess"].values,
-    "auc_heldout": lambda c: folded(c["auc_heldout"].values),
+    "auc_selection": lambda c: folded(c["auc_selection"].values),
 }
 
 
@@ -33,9 +33,10 @@ def top(correlates: xr.Dataset, n: int = 20, by: str = "auc") -> Table:
         As ``nc.correlate`` makes it.
     n : int
         How many rows.
-    by : {"auc", "rho", "q", "excess", "auc_heldout"}
+    by : {"auc", "rho", "q", "excess", "auc_selection"}
         By distance of the AUC from .5, by ``|rho|``, by smallest q, by excess over the untrained
-        twins, or by the AUC in the held-out half.
+        twins, or by the AUC in the half used for selection: then the held-out AUC beside it is
+        free of the choice.
 
     Returns
     -------
@@ -140,6 +141,11 @@ def _auc(row: dict) -> str:
     return f"{rounded(row['auc'], error)} [{low}, {high}]"
 
 
+def _halves(row: dict) -> str:
+    error = _standard_error(row) * math.sqrt(2)
+    return f"{rounded(row['auc_selection'], error)} → {rounded(row['auc_heldout'], error)}"
+
+
 def _untrained(row: dict) -> str:
     error, reached = _standard_error(row), row["auc_untrained"]
     mark = "outside" if row["excess"] > 0 else "inside"
@@ -150,7 +156,7 @@ _COLUMNS: list[tuple[str, str, Callable[[dict], str]]] = [
     ("neuron", "auc", lambda r: neuron_label(r["layer"], r["unit"])),
     ("AUC [95 %]", "auc", _auc),
     ("q", "q", lambda r: rounded_p(r["q"])),
-    ("held-out AUC", "auc_heldout", lambda r: rounded(r["auc_heldout"], _standard_error(r) * 1.41)),
+    ("half → held out", "auc_heldout", _halves),
     ("replicated", "replicated", lambda r: "yes" if r["replicated"] else "no"),
     ("untrained twins", "excess", _untrained),
     ("rho of max", "rho", lambda r: f"{r['rho']:.2f} of {r['rho_max']:.2f}"),

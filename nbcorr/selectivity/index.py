@@ -28,7 +28,8 @@ def selectivity(recording: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         Over ``neuron``: ``selectivity`` (NaN where dead), ``preferred_class`` (None where dead),
-        ``dead`` (never active); on ``class``: ``class_count``, the samples the means stand on.
+        ``dead`` (never active); in attrs ``classes`` and ``class_count``, the samples each mean
+        stands on.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def selectivity(recording: xr.Dataset) -> xr.Dataset:
         raise ValueError("the recording has no label; selectivity is about classes")
     codes, classes = pd.factorize(recording["label"].values, sort=True)
     if len(classes) < 2:
-        raise ValueError(f"all samples have label {classes[0]!r}; expected at least two classes")
+        raise ValueError(f"all samples have label {classes[0]!s}; expected at least two classes")
     counts = np.bincount(codes)
     membership = np.eye(len(classes))[codes] / counts
     _check_not_negative(recording["activation"])
@@ -59,10 +60,13 @@ def selectivity(recording: xr.Dataset) -> xr.Dataset:
             selectivity=("neuron", index.selectivity),
             preferred_class=("neuron", preferred),
             dead=("neuron", np.isnan(index.selectivity)),
-            class_count=("class", counts),
         )
-        .assign_coords({"class": classes})
-        .assign_attrs(n=int(recording.sizes["sample"]), pool=recording.attrs.get("pool", ""))
+        .assign_attrs(
+            n=int(recording.sizes["sample"]),
+            classes=classes.tolist(),
+            class_count=counts.tolist(),
+            pool=recording.attrs.get("pool", ""),
+        )
     )
 
 

@@ -112,7 +112,12 @@ def test_two_models_and_nested_sets(images):
     first = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval()
     second = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval()
     x = torch.tensor(images[:3])
-    with torch.no_grad(), nc.ablate(first, "1:0"), nc.ablate(first, "1:1"), nc.ablate(second, "1:2"):
+    with (
+        torch.no_grad(),
+        nc.ablate(first, "1:0"),
+        nc.ablate(first, "1:1"),
+        nc.ablate(second, "1:2"),
+    ):
         assert np.all(first(x).numpy()[:, :2] == 0)
         assert np.all(second(x).numpy()[:, 2] == 0)
         assert np.all(second(x).numpy()[:, :2] != 0)

@@ -28,7 +28,11 @@ def test_float16_stays_float16_and_float64_becomes_float32():
 
 def test_relative_performance_follows_from_the_answers():
     recording = nc.from_arrays(
-        np.zeros((4, 1)), layer="a", label=[0, 1, 2, 3], prediction=[0, 1, 0, 0], baseline=[0, 9, 2, 9]
+        np.zeros((4, 1)),
+        layer="a",
+        label=[0, 1, 2, 3],
+        prediction=[0, 1, 0, 0],
+        baseline=[0, 9, 2, 9],
     )
     assert recording.relative_performance.values.tolist() == [0, 1, 0, 0]
 

@@ -219,7 +219,10 @@ def test_an_error_in_the_model_says_the_shape(untouched):
         ({"layers": "conv9"}, "no layer 'conv9'; did you mean"),
         ({"layers": "unused"}, "layer unused did not run in the forward pass; those that did"),
         ({"pool": "meen"}, "no pooling 'meen'; did you mean 'mean'"),
-        ({"baseline": np.zeros(39)}, r"baseline has shape \(39,\); expected one answer for each of"),
+        (
+            {"baseline": np.zeros(39)},
+            r"baseline has shape \(39,\); expected one answer for each of",
+        ),
         ({"baseline": lambda x: 1}, r"the baseline gave answers of shape \(\) for a batch of 40"),
         ({"twins": -1}, "twins is -1"),
         ({"batch_size": 0}, "batch_size is 0"),
