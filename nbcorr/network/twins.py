@@ -49,7 +49,8 @@ def untrained_twin(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def _spread_seed(seed: int) -> int:
     """A seed of torch's that nobody trains with: under a plain 0 the twin of a network that was
-    built under ``manual_seed(0)`` would be its own initial state, not an independent draw."""
+    built under ``manual_seed(0)`` would be its own initial state, not an independent draw.
+    """
     return int(np.random.SeedSequence([seed, 0x7717]).generate_state(1, np.uint64)[0] >> 1)
 
 
