@@ -46,6 +46,7 @@ function layers(app: App): HTMLElement {
     for (const [layer, { button, n }] of chips.entries()) {
       button.setAttribute("aria-pressed", String(chosen.has(layer)));
       n.textContent = count(there[layer] ?? 0);
+      button.setAttribute("aria-label", `${app.payload.layers[layer]}, ${n.textContent} neurons`);
     }
   });
   return h(
@@ -124,7 +125,7 @@ function drawMarks(element: HTMLElement, app: App): void {
     return tick;
   };
   const text = (value: number): string =>
-    measure.key === "q" ? probability(10 ** -value) : fixed(value, measure.end < 1 ? 1 : 1);
+    measure.key === "q" ? probability(10 ** -value) : fixed(value, 1);
   const children = ticks([0, measure.end], 5).map((value) => place(value, text(value), "tick"));
   const { possible } = measure;
   if (possible !== null && possible < measure.end) {
