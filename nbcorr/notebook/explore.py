@@ -20,7 +20,7 @@ from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label, parse_neurons
 from nbcorr.notebook.card import card_html
 from nbcorr.notebook.fallback import explorer_png
-from nbcorr.notebook.plots import MAX_POINTS, Map, Spread
+from nbcorr.notebook.plots import MAX_POINTS, SLIDER_MARGIN, Map, Spread
 from nbcorr.recording.exemplars import exemplars as find_exemplars
 from nbcorr.visualization.visualize import visualize
 
@@ -100,7 +100,6 @@ class Explorer(widgets.VBox):
         super().__init__(children=[self._head, self._body])
         self.add_class("nbcorr-explorer")
         self._wire()
-        self.threshold = self._largest_possible() / 2
         self._filter()
         self.neuron = self._strongest()
 
@@ -135,6 +134,8 @@ class Explorer(widgets.VBox):
 
     def _build(self) -> None:
         wide = {"width": "auto"}
+        # Under the histogram, along its axis; the line of text below says the value.
+        below: dict[str, Any] = {"readout": False, "layout": {**wide, "margin": SLIDER_MARGIN}}
         self._head = widgets.HTML(_head_html(self._correlates, self._cell))
         self._layer_list = widgets.SelectMultiple(
             options=[(f"{name}  ({count})", name) for name, count in self._layer_counts()],
@@ -148,13 +149,9 @@ class Explorer(widgets.VBox):
             tooltips=["Spearman's rho, unsigned", "AUC or 1 - AUC, within strata", "BH q"],
         )
         self._sliders: dict[str, Any] = {
-            "rho": widgets.FloatSlider(min=0, max=1, step=0.005, readout_format=".3f", layout=wide),
-            "auc": widgets.FloatSlider(
-                value=0.5, min=0.5, max=1, step=0.005, readout_format=".3f", layout=wide
-            ),
-            "q": widgets.FloatLogSlider(
-                value=1, min=_LOWEST_Q, max=0, step=0.1, readout_format=".1e", layout=wide
-            ),
+            "rho": widgets.FloatSlider(min=0, max=1, step=0.005, **below),
+            "auc": widgets.FloatSlider(value=0.5, min=0.5, max=1, step=0.005, **below),
+            "q": widgets.FloatLogSlider(value=1, min=_LOWEST_Q, max=0, step=0.1, **below),
         }
         self._spread, self._map = Spread(), Map()
         self._count = widgets.HTML()
@@ -342,7 +339,8 @@ class Explorer(widgets.VBox):
         value = f"{self.threshold:.1e}" if self.measure == "q" else f"{self.threshold:.3f}"
         more = f" The map shows the {MAX_POINTS} strongest." if passing > MAX_POINTS else ""
         return (
-            f'<div role="status" aria-live="polite"><b>{passing}</b> of {alive} live neurons have '
+            '<div role="status" aria-live="polite" style="line-height:1.45">'
+            f"<b>{passing}</b> of {alive} live neurons have "
             f"{MEASURES[self.measure]} {sign} {value}.{more}</div>"
         )
 
@@ -393,6 +391,6 @@ def _head_html(correlates: xr.Dataset, cell: np.ndarray | None) -> str:
         counts = " · ".join(f"{name} <b>{int((cell == name).sum())}</b>" for name in CELLS)
         table = f"<div>{counts}</div>"
     return (
-        f'<div style="max-width:100ch">{table}'
+        f'<div style="max-width:100ch;line-height:1.45">{table}'
         f"<div>{html.escape(correlates.attrs.get('sentence', ''))}</div></div>"
     )

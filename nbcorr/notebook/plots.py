@@ -9,7 +9,10 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 
 # bqplot draws one SVG element a point; beyond this a page gets slow.
 MAX_POINTS = 2000
-_MARGIN = {"top": 8, "bottom": 34, "left": 46, "right": 12}
+_MARGIN = {"top": 8, "bottom": 34, "left": 46, "right": 16}
+# A slider's track starts half a handle (8 px) inside it.
+SLIDER_MARGIN = "0 4px 0 34px"
+_LABEL = "var(--jp-ui-font-color1, #222)"
 
 
 class Spread:
@@ -34,11 +37,15 @@ class Spread:
             line_style="dashed",
             stroke_width=2,
         )
-        self.axis = bqplot.Axis(scale=self.x, num_ticks=5, label="")
-        counts = bqplot.Axis(scale=count, orientation="vertical", num_ticks=3, grid_lines="none")
+        self.axis = bqplot.Axis(
+            scale=self.x, tick_format="~g", grid_lines="none", label_color=_LABEL
+        )
+        self.counts = bqplot.Axis(
+            scale=count, orientation="vertical", tick_format="d", grid_lines="none"
+        )
         self.figure = bqplot.Figure(
             marks=[self.bars, self.limit, self.largest],
-            axes=[self.axis, counts],
+            axes=[self.axis, self.counts],
             fig_margin=_MARGIN,
             layout={"height": "170px", "width": "100%"},
         )
@@ -47,6 +54,8 @@ class Spread:
         """Draw finite ``values`` between ``low`` and ``high``; mark the largest possible one."""
         counts, edges = np.histogram(values[np.isfinite(values)], bins=30, range=(low, high))
         self.x.min, self.x.max = float(low), float(high)
+        self.axis.tick_values = _ticks(low, high)
+        self.counts.tick_values = _ticks(0, max(1, counts.max()), whole=True)
         with self.bars.hold_sync():
             self.bars.x, self.bars.y = (edges[:-1] + edges[1:]) / 2, counts.astype(float)
         self.largest.x = [largest, largest] if largest is not None else [low, low]
@@ -62,6 +71,7 @@ class Map:
 
     def __init__(self) -> None:
         x, y = bqplot.LinearScale(), bqplot.LinearScale(min=0.0)
+        self.x, self.y = x, y
         shape = bqplot.ColorScale(colors=[GREY, ORANGE], min=0.0, max=1.0)
         scales = {"x": x, "y": y, "color": shape}
         self.points = bqplot.Scatter(
@@ -74,17 +84,21 @@ class Map:
             selected_style={"stroke": BLUE, "stroke-width": "2"},
             unselected_style={"opacity": "0.25"},
         )
+        self.across = bqplot.Axis(scale=x, label="AUC", tick_format=".2f", label_color=_LABEL)
+        self.up = bqplot.Axis(
+            scale=y,
+            orientation="vertical",
+            label="-log10 q",
+            tick_format="~g",
+            label_offset="34px",
+            label_color=_LABEL,
+        )
         self.brush = bqplot.interacts.BrushSelector(
             x_scale=x, y_scale=y, marks=[self.points], color=BLUE
         )
         self.figure = bqplot.Figure(
             marks=[self.points],
-            axes=[
-                bqplot.Axis(scale=x, label="AUC", num_ticks=5, tick_format=".2f"),
-                bqplot.Axis(
-                    scale=y, orientation="vertical", label="-log10 q", num_ticks=4, tick_format="~g"
-                ),
-            ],
+            axes=[self.across, self.up],
             interaction=self.brush,
             fig_margin={**_MARGIN, "bottom": 44},
             layout={"height": "330px", "width": "100%"},
@@ -93,6 +107,23 @@ class Map:
     def show(self, auc: np.ndarray, q: np.ndarray, holds: np.ndarray) -> None:
         """Draw these neurons; those that pass every control in orange."""
         self.points.selected = None
+        sure = -np.log10(np.maximum(q, 1e-300))
+        if len(auc):
+            reach = max(0.05, 1.1 * float(np.abs(auc - 0.5).max()))
+            self.x.min, self.x.max = 0.5 - reach, 0.5 + reach
+            self.y.max = max(1.5, 1.1 * float(sure.max()))
+            self.across.tick_values = _ticks(0.5 - reach, 0.5 + reach)
+            self.up.tick_values = _ticks(0, self.y.max)
         with self.points.hold_sync():
-            self.points.x, self.points.y = auc, -np.log10(np.maximum(q, 1e-300))
+            self.points.x, self.points.y = auc, sure
             self.points.color = holds.astype(float)
+
+
+def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """About four round values between two ends."""
+    span = (high - low) / 4
+    power = 10.0 ** np.floor(np.log10(span))
+    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= span)
+    step = max(1.0, np.ceil(step)) if whole else step
+    first = np.ceil(low / step - 1e-9)
+    return [float(round(step * i, 10)) for i in np.arange(first, high / step + 1e-9)]

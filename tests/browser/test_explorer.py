@@ -1,0 +1,87 @@
+"""The explorer in a real JupyterLab: what is clicked is what Python knows."""
+
+from __future__ import annotations
+
+from .jupyter import JupyterTab, eventually
+
+SETUP = """
+import numpy as np, torch
+import nbcorr as nc
+from tests.conftest import planted_recording
+"""
+
+MODEL = """
+torch.manual_seed(0); torch.set_num_threads(1)
+from torch import nn
+model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU(),
+                      nn.Flatten(), nn.Linear(12 * 16, 4))
+rng = np.random.default_rng(0)
+images = rng.random((400, 1, 8, 8)).astype("float32")
+labels = model(torch.tensor(images)).argmax(1).numpy()
+answers = np.where(rng.random(400) < 0.3, (labels + 1) % 4, labels)
+recording = nc.record(model, (images, labels), twins=2, baseline=answers, progress=False)
+"""
+
+EXPLORE = """
+explorer = nc.explore(recording, model=model, data=(images, labels))
+explorer
+"""
+
+
+def test_python_follows_layer_threshold_and_brush(lab: JupyterTab) -> None:
+    notebook = lab.open_notebook([SETUP, MODEL, EXPLORE])
+    notebook.run_all()
+    view = notebook.output(2)
+    view.locator(".nbcorr-card img").first.wait_for()
+    assert notebook.python("explorer.neurons.sizes['neuron']") >= 0
+    lab.screenshot("explorer-light")
+
+    # Pick a layer in the list.
+    view.locator(".widget-select select option", has_text="3  (12)").first.click()
+    assert eventually(lambda: notebook.python("explorer.layers")) == ["3"]
+
+    # Move the threshold up, by mouse, and to its lowest, by keyboard.
+    live = notebook.python("int((~nc.correlate(recording).sel(layer='3')['dead']).sum())")
+    assert notebook.python("explorer.neurons.sizes['neuron']") == live
+    lab.drag(view.locator(".noUi-base").first, (0.01, 0.5), (0.1, 0.5))
+    threshold = eventually(lambda: notebook.python("explorer.threshold"))
+    passing = "int((abs(nc.correlate(recording).sel(layer='3')['rho']) >= %r).sum())"
+    expected = notebook.python(passing % threshold)
+    assert expected < live
+    eventually(lambda: notebook.python("explorer.neurons.sizes['neuron']") == expected)
+    view.get_by_text(f"{expected} of {live} live neurons").wait_for()
+    handle = view.locator(".noUi-handle").first
+    handle.focus()
+    handle.press("Home")
+    eventually(lambda: notebook.python("explorer.neurons.sizes['neuron']") == live)
+
+    # Brush the left half of the map.
+    figures = view.locator(".bqplot")
+    lab.drag(figures.nth(1), (0.16, 0.06), (0.5, 0.8))
+    chosen = eventually(lambda: 0 < notebook.python("explorer.neurons.sizes['neuron']") < live)
+    assert chosen
+    assert notebook.python("float(explorer.neurons['auc'].max())") < 0.5
+    below = "int((nc.correlate(recording).sel(layer='3')['auc'] < 0.5).sum())"
+    assert notebook.python("explorer.neurons.sizes['neuron']") <= notebook.python(below)
+
+    # Choose another neuron in the list: the card and Python follow.
+    name = view.locator(".widget-select select").nth(1).locator("option").last
+    label = name.inner_text().split()[0]
+    name.click()
+    eventually(lambda: notebook.python("explorer.neuron") == label)
+    view.locator(".nbcorr-card h3", has_text=label).wait_for()
+    view.locator(".nbcorr-card figure.seen img").wait_for()
+    lab.screenshot("explorer-brushed")
+
+    # Another measure: the threshold is now on q.
+    view.locator(".widget-toggle-button", has_text="q").last.click()
+    eventually(lambda: notebook.python("explorer.measure") == "q")
+    lab.theme("dark")
+    lab.screenshot("explorer-dark")
+    lab.theme("light")
+
+    # And back: what Python sets is what the page shows.
+    notebook.python("[setattr(explorer, 'measure', 'auc'), setattr(explorer, 'threshold', 0.55)]")
+    view.get_by_text("AUC ≥ 0.550").wait_for()
+    notebook.close()
+    assert lab.console_errors == []
