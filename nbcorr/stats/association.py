@@ -11,8 +11,9 @@ from scipy.special import ndtr
 from nbcorr.stats.cma import cma_statistics
 from nbcorr.stats.design import Design, make_design
 from nbcorr.stats.intervals import logit_interval
-from nbcorr.stats.ranks import as_real, midranks, row_blocks
-from nbcorr.stats.vanelteren import van_elteren
+from nbcorr.stats.ranks import BLOCK, as_real, midranks, row_blocks
+from nbcorr.stats.sorting import COUNTABLE, COUNTED_BLOCK, compiled, count, in_threads
+from nbcorr.stats.vanelteren import Pooled, Stratum, pool_strata, stratum_of
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def associate(
     y: np.ndarray,
     strata: Sequence[Hashable] | np.ndarray | None = None,
     level: float = 0.95,
+    *,
+    threads: int = 1,
 ) -> Association:
     """Associate every neuron with a signal, within strata.
 
@@ -89,6 +92,8 @@ def associate(
         no weight in `auc`, `z` and `p`; `rho` uses all samples.
     level : float
         Coverage of the confidence interval.
+    threads : int
+        Blocks of neurons worked on side by side; the numbers do not depend on it.
 
     Returns
     -------
@@ -109,8 +114,16 @@ def associate(
     strata around the common AUC, on the logit scale.
     """
     values, design = checked(x, y, strata, level)
-    parts = [_associate_rows(values[part], design, level) for part in row_blocks(*values.shape)]
-    parts = parts or [_associate_rows(values, design, level)]
+    work = _rows_by_counts if design.binary and design.n <= COUNTABLE else _rows_by_ranks
+    if values.dtype.kind not in "iuf":
+        values = as_real(values)
+    compile_it = compiled(values.size)
+    block = BLOCK if work is _rows_by_ranks else COUNTED_BLOCK * (1 if design.whole else 8)
+
+    def one(part: slice) -> dict[str, np.ndarray]:
+        return work(values[part], design, level, compile_it)
+
+    parts = in_threads(one, row_blocks(len(values), design.n, block), threads) or [one(slice(0, 0))]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Association(
         **columns,
@@ -139,16 +152,60 @@ def checked(
     return values, make_design(y, strata)
 
 
-def _associate_rows(values: np.ndarray, design: Design, level: float) -> dict[str, np.ndarray]:
+def _rows_by_counts(
+    rows: np.ndarray, design: Design, level: float, compile_it: bool
+) -> dict[str, np.ndarray]:
+    """A binary signal: everything follows from whole numbers counted in sorted rows."""
+    n, n1 = design.n, int(design.signal.sum())
+    n0 = n - n1
+    all_samples = count(rows, np.flatnonzero(design.signal), compile_it)
+    dead = all_samples.dead.astype(bool)
+    if design.whole:
+        parts = [stratum_of(all_samples, n1, n0)]
+    else:
+        parts = [
+            _stratum(rows, samples, design.signal[samples], compile_it) for samples in design.strata
+        ]
+    cubes = float(n) ** 3 - n
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = np.sqrt(4 * n1 * n0 / n * (cubes - all_samples.ties) / 12)
+        rho = (all_samples.wins - n1 * n0) / scale
+        centre = n1 * (n + 1)
+        largest = np.maximum(all_samples.best - centre, centre - all_samples.worst) / scale
+    columns = _columns(pool_strata(parts), rho, largest, level)
+    for column in columns.values():
+        column[dead] = np.nan
+    return {**columns, "zeros": all_samples.zeros / n, "dead": dead}
+
+
+def _stratum(
+    rows: np.ndarray, samples: np.ndarray, signal: np.ndarray, compile_it: bool
+) -> Stratum:
+    positive = np.flatnonzero(signal)
+    counts = count(np.take(rows, samples, axis=1), positive, compile_it)
+    return stratum_of(counts, len(positive), len(samples) - len(positive))
+
+
+def _rows_by_ranks(
+    values: np.ndarray, design: Design, level: float, compile_it: bool
+) -> dict[str, np.ndarray]:
+    """A signal of any values: everything follows from mid-ranks."""
     rows = as_real(values)
     dead = np.isnan(rows).any(axis=1) | (rows == rows[:, :1]).all(axis=1)
-    zeros = np.count_nonzero(rows == 0, axis=1) / design.n
     alive = rows[~dead]
-    ranks = midranks(alive)
-    rho, rho_max = _spearman(ranks, design)
-    pooled = (van_elteren if design.binary else cma_statistics)(alive, design)
+    rho, largest = _spearman(midranks(alive), design)
+    columns = _columns(cma_statistics(alive, design), rho, largest, level)
+    spread = {name: np.full(len(rows), np.nan) for name in columns}
+    for name, column in columns.items():
+        spread[name][~dead] = column
+    return {**spread, "zeros": np.count_nonzero(rows == 0, axis=1) / design.n, "dead": dead}
+
+
+def _columns(
+    pooled: Pooled, rho: np.ndarray, rho_max: np.ndarray, level: float
+) -> dict[str, np.ndarray]:
     low, high = logit_interval(pooled.auc, pooled.variance, pooled.pairs, level)
-    columns = {
+    return {
         "auc": pooled.auc,
         "auc_low": low,
         "auc_high": high,
@@ -158,10 +215,6 @@ def _associate_rows(values: np.ndarray, design: Design, level: float) -> dict[st
         "z": pooled.z,
         "p": 2 * ndtr(-np.abs(pooled.z)),
     }
-    spread = {name: np.full(len(rows), np.nan) for name in columns}
-    for name, column in columns.items():
-        spread[name][~dead] = column
-    return {**spread, "zeros": zeros, "dead": dead}
 
 
 def _spearman(ranks: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbcorr.stats.design import Design
-from nbcorr.stats.ranks import midranks, tie_term
+from nbcorr.stats.sorting import Counts
 
 
 class Pooled(NamedTuple):
@@ -39,7 +38,8 @@ class Stratum(NamedTuple):
         The AUC within the stratum, and its sum of t^3 - t over groups of ties.
     spread1, spread0 : array of float64, shape (n_neurons,)
         Sums of squares, around `auc`, of the structural components of the positives (share of
-        negatives below each) and of the negatives (share of positives above each).
+        negatives below each) and of the negatives (share of positives above each): DeLong,
+        DeLong & Clarke-Pearson (1988), counted from a sorted row (Sun & Xu 2014).
     """
 
     n1: int
@@ -50,28 +50,22 @@ class Stratum(NamedTuple):
     spread0: np.ndarray
 
 
-def van_elteren(rows: np.ndarray, design: Design) -> Pooled:
-    """The stratified AUC of every row, weights ``n1 * n0 / (n + 1)``, with test and variance."""
-    parts = [stratum_of(rows[:, samples], design.signal[samples] > 0) for samples in design.strata]
-    return pool_strata(parts)
-
-
-def stratum_of(rows: np.ndarray, positive: np.ndarray) -> Stratum:
-    """AUC, ties and structural components of one stratum (Sun & Xu 2014: all from mid-ranks)."""
-    n1 = int(positive.sum())
-    n0 = len(positive) - n1
-    ranks = midranks(rows)
-    above = (ranks[:, positive] - midranks(rows[:, positive])) / n0
-    below = 1 - (ranks[:, ~positive] - midranks(rows[:, ~positive])) / n1
-    auc = (ranks[:, positive].sum(axis=1) - n1 * (n1 + 1) / 2) / (n1 * n0)
+def stratum_of(counts: Counts, n1: int, n0: int) -> Stratum:
+    """A stratum's share from its whole numbers."""
     return Stratum(
         n1,
         n0,
-        auc,
-        tie_term(rows),
-        np.sum((above - auc[:, None]) ** 2, axis=1),
-        np.sum((below - auc[:, None]) ** 2, axis=1),
+        counts.wins / (2 * n1 * n0),
+        counts.ties,
+        _spread(counts.wins, counts.square1, n1) / (4 * n0**2),
+        _spread(counts.wins, counts.square0, n0) / (4 * n1**2),
     )
+
+
+def _spread(total: np.ndarray, squares: np.ndarray, n: int) -> np.ndarray:
+    """Sum of squares around the mean from that around the whole number below the mean."""
+    rest = total % n / n
+    return squares - n * rest * rest
 
 
 def pool_strata(parts: list[Stratum]) -> Pooled:

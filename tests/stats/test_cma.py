@@ -11,7 +11,8 @@ import scipy.stats
 from nbcorr.stats import associate
 from nbcorr.stats.cma import cma_statistics
 from nbcorr.stats.design import make_design
-from nbcorr.stats.vanelteren import van_elteren
+from nbcorr.stats.sorting import count
+from nbcorr.stats.vanelteren import pool_strata, stratum_of
 
 
 def literal_cma(neuron, signal):
@@ -22,6 +23,11 @@ def literal_cma(neuron, signal):
 
     f, g = grade(neuron), grade(signal)
     return (np.mean((f - 0.5) * (g - 0.5)) / np.mean((g - 0.5) ** 2) + 1) / 2
+
+
+def sizes(design, samples):
+    n1 = int(design.signal[samples].sum())
+    return n1, len(samples) - n1
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +65,13 @@ def test_is_spearman_where_nothing_ties(case):
 def test_is_van_elteren_where_the_signal_is_binary(case, stratified):
     x, y, strata = case
     design = make_design(y > 0.4, strata if stratified else None)
-    general, binary = cma_statistics(x, design), van_elteren(x, design)
+    general = cma_statistics(x, design)
+    binary = pool_strata(
+        [
+            stratum_of(count(x[:, s], np.flatnonzero(design.signal[s]), False), *sizes(design, s))
+            for s in design.strata
+        ]
+    )
     np.testing.assert_allclose(general.auc, binary.auc, atol=1e-12)
     np.testing.assert_allclose(general.z, binary.z, atol=1e-10)
     assert general.pairs == binary.pairs

@@ -1,0 +1,246 @@
+"""Sorted blocks of neurons, and the whole numbers that every statistic of a binary signal needs.
+
+Rows are sorted in blocks that fit the cache. A float16 is sorted by its own 16 bits. With numba
+the counting is compiled, and the sort is NumPy's or a radix sort, whichever this machine runs
+faster; without it the same whole numbers come from NumPy, slower.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from nbcorr.stats.ranks import tie_bounds
+
+COMPILE_ABOVE = 2_000_000  # values: with fewer, NumPy is done before numba has loaded
+COUNTED_BLOCK = 1 << 16  # values sorted at a time: they stay in the second-level cache
+RADIX_FROM = 1024  # values in a row: with fewer, emptying the buckets costs more than sorting
+COUNTABLE = 2_000_000  # samples: n^3 fits into int64
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Counts(NamedTuple):
+    """Whole numbers of each row (int64), from its sorted values and those at the positives.
+
+    Attributes
+    ----------
+    wins : twice the number of (positive, negative) pairs the positive wins, ties half.
+    square1 : sum over positives of (twice the negatives below it - wins // n1) squared.
+    square0 : sum over negatives of (twice the positives above it - wins // n0) squared.
+    ties : sum of t^3 - t over groups of equal values.
+    zeros : values that are exactly zero.
+    best, worst : twice the sum of the n1 largest, and of the n1 smallest, mid-ranks.
+    dead : 1 where the row is constant or holds a NaN (then only `zeros` has a meaning).
+    """
+
+    wins: np.ndarray
+    square1: np.ndarray
+    square0: np.ndarray
+    ties: np.ndarray
+    zeros: np.ndarray
+    best: np.ndarray
+    worst: np.ndarray
+    dead: np.ndarray
+
+
+class Keys(NamedTuple):
+    """Values in a form that sorts fast, with what zero and the infinities are in that form."""
+
+    values: np.ndarray
+    zero: Any
+    lowest: Any
+    highest: Any
+    width: int  # bits of a float16 or float32 to be sorted by radix; 0 for anything else
+
+
+@functools.cache
+def numba_available() -> bool:
+    """Whether numba can be imported."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def compiled(n_values: int) -> bool:
+    """Whether to count with numba: it is there, and the work repays loading it."""
+    return n_values >= COMPILE_ABOVE and numba_available()
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """`work` on every item, in order, `threads` of them at a time."""
+    if threads < 1:
+        raise ValueError(f"threads is {threads}; expected 1 or more")
+    if threads == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
+
+
+def count(rows: np.ndarray, positive: np.ndarray, compile_it: bool) -> Counts:
+    """Sort each row and count it against the values at `positive` (indices of its columns)."""
+    keys = _keys(rows, compile_it)
+    out = np.empty((len(rows), len(Counts._fields)), dtype=np.int64)
+    if not compile_it and rows.shape[1] < RADIX_FROM:
+        return _count_all_rows(keys, positive)
+    own = np.take(keys.values, positive, axis=1)
+    if keys.width:
+        own, ordered = _radix_sorted(own, keys.width), _radix_sorted(keys.values, keys.width)
+    else:
+        own, ordered = np.sort(own, axis=1), np.sort(keys.values, axis=1)
+    if compile_it:
+        from nbcorr.stats import accelerated
+
+        accelerated.count_rows(ordered, own, keys.zero, keys.lowest, keys.highest, out)
+    else:
+        count_rows(ordered, own, keys.zero, keys.lowest, keys.highest, out)
+    return Counts(*out.T)
+
+
+def count_rows(
+    ordered: np.ndarray,
+    positives: np.ndarray,
+    zero: Any,
+    lowest: Any,
+    highest: Any,
+    out: np.ndarray,
+) -> None:
+    """Fill `out` (n_rows, 8) with the `Counts` of sorted rows and their sorted positives."""
+    n, n1 = ordered.shape[1], positives.shape[1]
+    n0 = n - n1
+    for row, (values, own) in enumerate(zip(ordered, positives, strict=True)):
+        zeros = np.searchsorted(values, zero, "right") - np.searchsorted(values, zero, "left")
+        spoilt = not (values[0] >= lowest and values[-1] <= highest)
+        out[row] = 0, 0, 0, 0, zeros, 0, 0, spoilt or values[0] == values[-1]
+        if spoilt:
+            continue
+        starts = np.concatenate([[0], np.flatnonzero(own[1:] != own[:-1]) + 1])
+        size = np.diff(starts, append=n1)
+        first = np.searchsorted(values, own[starts], "left")
+        lower = first - starts
+        tied = np.searchsorted(values, own[starts], "right") - first - size
+        below = 2 * lower + tied
+        wins = int(size @ below)
+        above = 2 * (n1 - starts)
+        between = np.diff(lower + tied, prepend=0) - tied
+        left = n0 - lower[-1] - tied[-1]
+        bounds = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1, [n]])
+        runs = np.diff(bounds)
+        out[row, :4] = (
+            wins,
+            size @ (below - wins // n1) ** 2,
+            between @ (above - wins // n0) ** 2
+            + tied @ (above - size - wins // n0) ** 2
+            + left * (wins // n0) ** 2,
+            np.sum(runs**3 - runs),
+        )
+        first, end = (int(np.searchsorted(values, values[n0], side)) for side in ("left", "right"))
+        out[row, 5] = (n - end) * (n + end + 1) + (end - n0) * (first + end + 1)
+        first, end = (
+            int(np.searchsorted(values, values[n1 - 1], side)) for side in ("left", "right")
+        )
+        out[row, 6] = first * (first + 1) + (n1 - first) * (first + end + 1)
+
+
+def _count_all_rows(keys: Keys, positive: np.ndarray) -> Counts:
+    """`count` of many short rows at once, without a loop over them."""
+    n_rows, n = keys.values.shape
+    n1 = len(positive)
+    order = np.argsort(keys.values, axis=1)
+    ordered = np.take_along_axis(keys.values, order, axis=1)
+    first, last = tie_bounds(ordered)
+    kind = np.zeros(n, dtype=np.int64)
+    kind[positive] = 1
+    own = kind[order]
+    running = np.zeros((n_rows, n + 1), dtype=np.int64)
+    np.cumsum(own, axis=1, out=running[:, 1:])
+    before = np.take_along_axis(running, first, axis=1)
+    through = np.take_along_axis(running, last, axis=1)
+    size = last - first
+    below = 2 * (first - before) + size - (through - before)
+    above = 2 * (n1 - through) + through - before
+    wins = np.sum(own * below, axis=1)
+    centre1, centre0 = (wins // n1)[:, None], (wins // (n - n1))[:, None]
+    twice = first + last + 1
+    return Counts(
+        wins,
+        np.sum(own * (below - centre1) ** 2, axis=1),
+        np.sum((1 - own) * (above - centre0) ** 2, axis=1),
+        np.sum(size * size - 1, axis=1),
+        np.count_nonzero(keys.values == keys.zero, axis=1),
+        np.sum(twice[:, n - n1 :], axis=1),
+        np.sum(twice[:, :n1], axis=1),
+        _spoilt(ordered, keys) | (ordered[:, 0] == ordered[:, -1]),
+    )
+
+
+def _spoilt(ordered: np.ndarray, keys: Keys) -> np.ndarray:
+    return ~((ordered[:, 0] >= keys.lowest) & (ordered[:, -1] <= keys.highest))
+
+
+def _keys(rows: np.ndarray, compile_it: bool) -> Keys:
+    long = compile_it and rows.shape[1] >= RADIX_FROM
+    if rows.dtype == np.float16:
+        if long:
+            return _bit_keys(rows.view(np.uint16), 16, 0x7C00)
+        return _half_keys(rows)
+    if rows.dtype == np.float32 and long and radix_is_faster():
+        return _bit_keys(rows.view(np.uint32), 32, 0x7F800000)
+    kind = rows.dtype.type
+    if rows.dtype.kind == "f":
+        return Keys(rows, kind(0), kind(-np.inf), kind(np.inf), 0)
+    limits = np.iinfo(rows.dtype)
+    return Keys(rows, kind(0), kind(limits.min), kind(limits.max), 0)
+
+
+def _bit_keys(bits: np.ndarray, width: int, infinity: int) -> Keys:
+    sign, mask = 1 << (width - 1), (1 << width) - 1
+    limits = np.uint32(sign), np.uint32(~(sign | infinity) & mask), np.uint32(sign | infinity)
+    return Keys(bits, *limits, width)
+
+
+def _half_keys(rows: np.ndarray) -> Keys:
+    """Float16 as int16 that sort alike; -0.0 becomes 0."""
+    bits = rows.view(np.int16)
+    keys = np.where(bits < 0, bits ^ np.int16(0x7FFF), bits)
+    keys[keys == -1] = 0
+    return Keys(keys, np.int16(0), np.int16(-0x7C01), np.int16(0x7C00), 0)
+
+
+def _radix_sorted(bits: np.ndarray, width: int) -> np.ndarray:
+    """Rows of floating-point bits as sorted unsigned keys that order like the numbers."""
+    from nbcorr.stats import accelerated
+
+    n_rows, n = bits.shape
+    if n < RADIX_FROM:
+        values = bits.astype(np.uint32)
+        sign, mask = np.uint32(1 << (width - 1)), np.uint32((1 << width) - 1)
+        values[values == sign] = 0  # -0.0 equals 0.0
+        return np.sort(np.where(values & sign, values ^ mask, values ^ sign), axis=1)
+    ordered = np.empty((n_rows, n), dtype=np.uint32)
+    accelerated.sort_keys(bits, width, ordered, np.empty((2, n + 1), dtype=np.uint32))
+    return ordered
+
+
+@functools.cache
+def radix_is_faster() -> bool:
+    """Whether the radix sort beats np.sort here: a processor may lack the fast vector sort."""
+    from nbcorr.stats import accelerated
+
+    rows = np.random.default_rng(0).normal(size=(2, 8192)).astype(np.float32)
+    out, scratch = np.empty(rows.shape, np.uint32), np.empty((2, 8193), np.uint32)
+    seconds = {"radix": np.inf, "numpy": np.inf}
+    for _ in range(4):
+        started = time.perf_counter()
+        accelerated.sort_keys(rows.view(np.uint32), 32, out, scratch)
+        between = time.perf_counter()
+        np.sort(rows, axis=1)
+        ended = time.perf_counter()
+        seconds["radix"] = min(seconds["radix"], between - started)
+        seconds["numpy"] = min(seconds["numpy"], ended - between)
+    return seconds["radix"] < seconds["numpy"]
