@@ -1,0 +1,14 @@
+from .cifar10_images import cifar10 as cifar10
+from .cifar10_models import cifar10_convnet as cifar10_convnet
+from .cifar10_models import cifar10_weaker as cifar10_weaker
+from .convnet import digit_convnet as digit_convnet
+from .convnet import train_convnet as train_convnet
+from .digit_images import digits as digits
+from .heuristic import digit_heuristic as digit_heuristic
+from .histogram import colour_histogram_baseline as colour_histogram_baseline
+from .imagenet import efficientnet_lite0 as efficientnet_lite0
+from .imagenet import imagenet_classes as imagenet_classes
+from .imagenet import imagenet_preprocess as imagenet_preprocess
+from .photographs import photos as photos
+from .planted import planted_digits as planted_digits
+from .planted import planted_pair as planted_pair
