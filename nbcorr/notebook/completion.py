@@ -64,22 +64,39 @@ def complete(rest: str, session: Session, parsers: dict[str, Parser]) -> tuple[s
 def _argument(
     word: str, before: list[str], session: Session, parser: Parser
 ) -> tuple[str, Iterable[str]]:
+    model = _model_named(before)
     if word.startswith("--") and "=" in word:
         name, word = word.split("=", 1)
-        return word, _values(parser, _option(parser, name), word, session)
+        return word, _values(parser, _option(parser, name), word, session, model)
     if word.startswith("-"):
         return word, option_names(parser)
     option = _option_taking_more(parser, before)
     if option is not None:
-        return word, _values(parser, option, word, session)
+        return word, _values(parser, option, word, session, model)
     positional = next((a for a in parser._actions if not a.option_strings), None)
-    values = _values(parser, positional, word, session)
+    values = _values(parser, positional, word, session, model)
     return word, values if word or values else option_names(parser)
 
 
 def _words(rest: str) -> list[str]:
     """The words up to the cursor; the last is the one being typed, with its quote, maybe empty."""
-    return re.findall(r"""(?:"[^"]*"|'[^']*'|"[^"]*$|'[^']*$|[^\s"'])+|(?<=\s)$|^$""", rest)
+    words, quote = [""], ""
+    for character in rest:
+        if quote or not character.isspace():
+            words[-1] += character
+        elif words[-1]:
+            words.append("")
+        if character == quote:
+            quote = ""
+        elif not quote and character in "\"'":
+            quote = character
+    return words
+
+
+def _model_named(before: list[str]) -> str | None:
+    """The model that ``--model`` names earlier in the line."""
+    pairs = zip(before, before[1:], strict=False)
+    return next((value for option, value in pairs if option == "--model"), None)
 
 
 def _option(parser: Parser, name: str) -> argparse.Action | None:
@@ -98,11 +115,15 @@ def _option_taking_more(parser: Parser, before: list[str]) -> argparse.Action | 
 
 
 def _values(
-    parser: Parser, action: argparse.Action | None, word: str, session: Session
+    parser: Parser,
+    action: argparse.Action | None,
+    word: str,
+    session: Session,
+    model: str | None,
 ) -> list[str]:
     kind = parser.completes.get(action.dest, "") if action is not None else ""
     try:
-        values = list(_VALUES[kind](session)) if kind in _VALUES else []
+        values = list(_VALUES[kind](session, model)) if kind in _VALUES else []
     except (ValueError, TypeError):
         # Nothing is attached, or its variable is gone: there is nothing to offer.
         return []
@@ -125,53 +146,53 @@ def _quoted(value: str) -> str:
     return f'"{value}"' if '"' not in value else f"'{value}'"
 
 
-def _layers(session: Session) -> list[str]:
-    name = session.attachment().variables["model"]
-    model = session.variable(name, "model").value
-    return ["auto", "all", *(name for name, _ in model.named_modules() if name)]
+def _layers(session: Session, model: str | None) -> list[str]:
+    name = session.attachment(model).variables["model"]
+    modules = session.variable(name, "model").value.named_modules()
+    return ["auto", "all", *(name for name, _ in modules if name)]
 
 
-def _neurons(session: Session) -> list[str]:
-    recording = session.find("recording", None)
+def _neurons(session: Session, model: str | None) -> list[str]:
+    recording = session.find("recording", None, model)
     if recording is not None:
         return [f"{layer}:{unit}" for layer, unit in recording.value["neuron"].values]
-    units = session.attachment().units
+    units = session.attachment(model).units
     return [f"{layer}:{unit}" for layer, count in units.items() for unit in range(count)]
 
 
-def _columns(session: Session) -> list[str]:
-    recording = session.need("recording", None).value
+def _columns(session: Session, model: str | None) -> list[str]:
+    recording = session.need("recording", None, model).value
     return [str(name) for name, column in recording.variables.items() if column.dims == ("sample",)]
 
 
-def _pools(session: Session) -> Iterable[str]:
+def _pools(session: Session, model: str | None) -> Iterable[str]:
     from nbcorr.network.pooling import POOLS
 
     return POOLS
 
 
-def _controls(session: Session) -> Iterable[str]:
+def _controls(session: Session, model: str | None) -> Iterable[str]:
     from nbcorr.correlation.controls import CONTROLS
 
     return [*CONTROLS, "none"]
 
 
-def _orders(session: Session) -> Iterable[str]:
+def _orders(session: Session, model: str | None) -> Iterable[str]:
     from nbcorr.correlation.table import _ORDERS
 
     return _ORDERS
 
 
-_VALUES: dict[str, Callable[[Session], Iterable[str]]] = {
-    "models": lambda session: session.names("model"),
-    "attached": lambda session: session.attached,
-    "variables": lambda session: session.names(),
-    "recording": lambda session: session.names("recording"),
-    "correlates": lambda session: session.names("correlates"),
+_VALUES: dict[str, Callable[[Session, str | None], Iterable[str]]] = {
+    "models": lambda session, model: session.names("model"),
+    "attached": lambda session, model: session.attached,
+    "variables": lambda session, model: session.names(),
+    "recording": lambda session, model: session.names("recording"),
+    "correlates": lambda session, model: session.names("correlates"),
     "layers": _layers,
     "neurons": _neurons,
     "signals": _columns,
-    "strata": lambda session: ["auto", "none", *_columns(session)],
+    "strata": lambda session, model: ["auto", "none", *_columns(session, model)],
     "pools": _pools,
     "controls": _controls,
     "orders": _orders,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dis
+import sys
+from types import TracebackType
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -84,20 +86,32 @@ class NeurcorrMagics(Magics):
 def is_input_error(error: Exception) -> bool:
     """Whether an exception tells the user what was wrong with what they gave.
 
-    So it is where nbcorr itself raises, in a ``raise`` statement, an exception about a value, a
-    name or a file. What the user's model, data or baseline raises, or a library beneath, is a
-    fault in a program, and its traceback says where.
+    So it is where nbcorr itself raises, in a ``raise`` statement, an exception about a value or a
+    name, and where the system refuses nbcorr a file. What the user's model, data or baseline
+    raises, or a library beneath, is a fault in a program, and its traceback says where.
     """
-    if not isinstance(error, ValueError | TypeError | LookupError | OSError | ImportError):
+    places = _places(error)
+    if isinstance(error, OSError):
+        while places and _package(places[-1]) in sys.stdlib_module_names:
+            places.pop()
+        return bool(places) and _package(places[-1]) == "nbcorr"
+    if not places or not isinstance(error, ValueError | TypeError | LookupError | ImportError):
         return False
-    place = error.__traceback__
-    if place is None:
-        return False
-    while place.tb_next is not None:
+    instruction = places[-1].tb_frame.f_code.co_code[places[-1].tb_lasti]
+    return _package(places[-1]) == "nbcorr" and dis.opname[instruction] == "RAISE_VARARGS"
+
+
+def _places(error: Exception) -> list[TracebackType]:
+    """The traceback of an exception, from the caller to where it was raised."""
+    places, place = [], error.__traceback__
+    while place is not None:
+        places.append(place)
         place = place.tb_next
-    code = place.tb_frame.f_code
-    ours = str(place.tb_frame.f_globals.get("__name__", "")).split(".")[0] == "nbcorr"
-    return ours and dis.opname[code.co_code[place.tb_lasti]] == "RAISE_VARARGS"
+    return places
+
+
+def _package(place: TracebackType) -> str:
+    return str(place.tb_frame.f_globals.get("__name__", "")).split(".")[0]
 
 
 def _message(error: Exception) -> str:

@@ -67,6 +67,9 @@ def look(attachment: Attachment, model: Ref, data: Ref | None) -> None:
     units = dict(zip(table["layer"].values.tolist(), table["units"].values.tolist(), strict=True))
     attachment.total = len(units)
     attachment.units = {name: units.get(name, -1) for name in chosen}
+    attachment.reused = bool(
+        (table["calls"].sel(layer=[n for n in chosen if n in units]) > 1).any()
+    )
 
 
 def _described(attachment: Attachment, model: Ref) -> str:
@@ -74,7 +77,8 @@ def _described(attachment: Attachment, model: Ref) -> str:
     shown = ", ".join([*chosen[:_NAMES_SHOWN], *["…"] * (len(chosen) > _NAMES_SHOWN)])
     parts = [f"{len(chosen)} of {attachment.total} layers ({shown})"]
     if min(attachment.units.values(), default=-1) >= 0:
-        parts.append(f"{sum(attachment.units.values())} neurons")
+        least = "at least " if attachment.reused else ""
+        parts.append(f"{least}{sum(attachment.units.values())} neurons")
     parts += [
         f"{role} {attachment.variables[role]}"
         for role in ("data", "baseline")

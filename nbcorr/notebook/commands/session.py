@@ -21,12 +21,14 @@ class Attachment:
 
     ``variables`` are names in the user's namespace by role (model, data, baseline), ``seen`` what
     they held. ``units`` counts the units of each chosen layer, -1 where unknown, and ``total`` the
-    layers there are. ``results`` names the latest result of each kind, ``recordings`` holds all.
+    layers there are; ``reused`` tells that a chosen one runs more than once and so has more.
+    ``results`` names the latest result of each kind, ``recordings`` holds all.
     """
 
     variables: dict[str, str]
     layers: list[str] | None = None
     total: int = 0
+    reused: bool = False
     units: dict[str, int] = dataclasses.field(default_factory=dict)
     hooks: int = 0
     seen: dict[str, Remembered] = dataclasses.field(default_factory=dict)
