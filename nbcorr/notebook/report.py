@@ -19,11 +19,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import false_discovery_control, norm
 
+from nbcorr.correlation.ladder import LEVEL, ladder
+from nbcorr.correlation.outcomes import CELLS, cells, outcomes
 from nbcorr.notebook import pictures
+from nbcorr.recording.arrays import over_neurons
 
-#: Numbers of `correlates` the page shows, each absent one a column of dashes.
+#: Numbers of `correlates` the page cannot do without, and those it shows as dashes when absent.
+NEEDED = ("auc", "rho", "q", "q_unstratified")
 COLUMNS = (
     "auc",
     "auc_low",
@@ -32,12 +35,42 @@ COLUMNS = (
     "rho_max",
     "p",
     "q",
+    "auc_selection",
     "auc_heldout",
-    "replicated",
     "auc_untrained",
     "excess",
     "zeros",
     "dead",
+)
+#: The rungs of `nbcorr.correlation.ladder`: name, what it asks, and the control it comes from.
+STEPS = (
+    ("associated", "Associated", f"plain Spearman correlation, q at most {LEVEL}", ""),
+    ("stratified", "Within class", f"q at most {LEVEL} within each {{strata}}", "strata"),
+    (
+        "replicated",
+        "Replicated",
+        "found in one half of the samples, holds in the other",
+        "replication",
+    ),
+    (
+        "beyond_untrained",
+        "Beyond untrained",
+        "stronger than every unit of its layer in every untrained twin",
+        "untrained",
+    ),
+)
+#: The cells of the 2x2 table as the page names them.
+GROUPS = dict(
+    zip(
+        CELLS,
+        [
+            ("both", "both right"),
+            ("only_a", "only A right"),
+            ("only_b", "only B right"),
+            ("neither", "neither right"),
+        ],
+        strict=True,
+    )
 )
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 #: Neurons whose activation is summed up per cell of the 2x2 table: the strongest ones.
@@ -80,7 +113,8 @@ def report(
     Raises
     ------
     ValueError
-        If the correlates are of neurons that the recording does not hold, or of several signals.
+        If the correlates lack their statistics, are of several signals, or of neurons that the
+        recording does not hold.
     FileNotFoundError
         If the folder to write into does not exist.
     """
@@ -123,10 +157,11 @@ def payload(
     Returns
     -------
     dict
-        ``title``, ``sentence``, ``facts`` (pairs of name and text), ``outcomes`` (counts of the
-        2x2 table, or None), ``layers``, ``neurons`` (columns), ``steps`` (the controls, each with
-        its state per neuron: 1 passed, 0 not, None unknown), ``groups`` and ``strips`` (quantiles
-        of the activation per group), ``images`` and ``cards`` (by row of ``neurons``).
+        ``title``, ``sentence``, ``facts`` (pairs of name and text), ``signal``, ``missing``
+        (reasons that belong to no step), ``outcomes`` (the 2x2 table, or None), ``layers``,
+        ``neurons`` (columns), ``steps`` (the controls, each with its state per neuron: 1 passed,
+        0 not, None unknown), ``groups`` and ``strips`` (quantiles of the activation per group),
+        ``images`` and ``cards`` (by row of ``neurons``).
     """
     if "signal" in correlates.dims:
         names = ", ".join(map(str, correlates["signal"].values))
@@ -134,26 +169,33 @@ def payload(
             f"the correlates are of several signals ({names}); expected one, "
             f"for example correlates.sel(signal={str(correlates['signal'].values[0])!r})"
         )
+    recording, correlates = over_neurons(recording), over_neurons(correlates)
+    absent = [name for name in NEEDED if name not in correlates]
+    if absent:
+        raise ValueError(
+            f"the correlates have no {', no '.join(absent)}; expected what nc.correlate returns"
+        )
     places = _places(recording, correlates)
     pairs = [(str(layer), int(unit)) for layer, unit in correlates["neuron"].values]
     layers = list(dict.fromkeys(layer for layer, _ in pairs))
     columns = {name: _column(correlates, name) for name in COLUMNS}
     groups = _groups(recording)
+    known = [control for *_, control in STEPS]
     images: dict[str, int] = {}
     return {
         "title": title,
         "sentence": str(correlates.attrs.get("sentence", "")),
         "facts": _facts(recording, correlates),
         "signal": str(correlates.attrs.get("signal", "relative_performance")),
-        "missing": [str(reason) for reason in correlates.attrs.get("controls_missing", [])],
-        "outcomes": _outcome_counts(groups) if len(groups) == 4 else None,
+        "missing": [text for control, text in _reasons(correlates) if control not in known],
+        "outcomes": _two_by_two(recording),
         "layers": layers,
         "neurons": {
             "layer": [layers.index(layer) for layer, _ in pairs],
             "unit": [unit for _, unit in pairs],
             **{name: _numbers(values) for name, values in columns.items()},
         },
-        "steps": _steps(correlates, columns),
+        "steps": _steps(correlates, np.isfinite(columns["auc"])),
         "groups": [{"key": key, "label": label, "n": int(m.sum())} for key, label, m in groups],
         "strips": _strips(recording, places, columns["auc"], [mask for _, _, mask in groups]),
         "cards": _cards(pairs, exemplars, visualizations, images),
@@ -192,6 +234,7 @@ def _facts(recording: xr.Dataset, correlates: xr.Dataset) -> list[list[str]]:
         "signal": "Signal",
         "n": "Samples",
         "n_positive": "Only A right",
+        "n_twins": "Untrained twins",
         "strata": "Within",
         "pool": "Pooling",
         "seed": "Seed",
@@ -202,93 +245,68 @@ def _facts(recording: xr.Dataset, correlates: xr.Dataset) -> list[list[str]]:
     return [[label, str(attrs[key])] for key, label in names.items() if key in attrs]
 
 
+def _has_answers(recording: xr.Dataset) -> bool:
+    return {"label", "prediction", "baseline"} <= set(recording.coords)
+
+
 def _groups(recording: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
     """Key, name and samples of the cells that activations are split by."""
-    if {"label", "prediction", "baseline"} <= set(recording.coords):
-        label = recording["label"].values
-        a = recording["prediction"].values == label
-        b = recording["baseline"].values == label
-        return [
-            ("both", "both right", a & b),
-            ("only_a", "only A right", a & ~b),
-            ("only_b", "only B right", ~a & b),
-            ("neither", "neither right", ~a & ~b),
-        ]
+    if _has_answers(recording):
+        cell = cells(recording).values
+        return [(key, label, cell == name) for name, (key, label) in GROUPS.items()]
     if "relative_performance" in recording.coords:
         positive = recording["relative_performance"].values > 0
         return [("only_a", "only A right", positive), ("rest", "the rest", ~positive)]
     return [("all", "all samples", np.ones(recording.sizes["sample"], dtype=bool))]
 
 
-def _outcome_counts(groups: list[tuple[str, str, np.ndarray]]) -> dict[str, int]:
-    return {key: int(mask.sum()) for key, _, mask in groups}
+def _two_by_two(recording: xr.Dataset) -> dict[str, float] | None:
+    if not _has_answers(recording):
+        return None
+    table = outcomes(recording)
+    counts = table["count"].values.ravel()
+    named = {key: int(n) for (key, _), n in zip(GROUPS.values(), counts, strict=True)}
+    return {**named, "mcnemar_p": float(table.attrs["mcnemar_p"])}
 
 
-def _steps(correlates: xr.Dataset, columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The ladder of controls, each with its state for every neuron and what it asks."""
+def _steps(correlates: xr.Dataset, live: np.ndarray) -> list[dict[str, Any]]:
+    """The ladder of controls, each with what it asks and its state for every neuron."""
+    passed = ladder(correlates)
     strata = str(correlates.attrs.get("strata", "none"))
-    heldout, untrained = columns["auc_heldout"], columns["excess"]
-    replicated = np.where(np.isfinite(heldout), columns["replicated"], np.nan)
-    if "auc_heldout" not in correlates:
-        replicated = columns["replicated"]
-    within = _at_most(columns["q"], 0.05)
-    if strata == "none":
-        within = np.full_like(within, np.nan)
-    associated = _associated(columns["rho"], correlates.attrs.get("n"))
-    asked = [
-        ("associated", "Associated", "plain Spearman correlation, q at most .05", associated),
-        ("within", "Within class", f"q at most .05 within each {strata}", within),
-        ("replicated", "Replicated", "holds on samples it was not chosen on", replicated),
-        (
-            "untrained",
-            "Beyond untrained",
-            "stronger than every unit of this layer in every untrained twin",
-            np.where(np.isfinite(untrained), untrained > 0, np.nan),
-        ),
-    ]
+    reasons = dict(_reasons(correlates))
     steps = []
-    for key, label, asks, state in asked:
-        missing = None if np.isfinite(state).any() else _why_missing(correlates, key)
+    for key, label, asks, control in STEPS:
+        missing, state = None, np.full(live.shape, np.nan)
+        if key in passed:
+            state = np.where(live, passed[key].values, np.nan)
+        elif control == "strata":
+            missing = "the correlates are not stratified"
+        else:
+            missing = reasons.get(control, "not asked for")
+        # What is true within every class need not show in the mixture of them.
+        gate = key != "associated" or "stratified" not in passed
         steps.append(
-            {"key": key, "label": label, "asks": asks, "missing": missing, "state": _flags(state)}
+            {
+                "key": key,
+                "label": label,
+                "asks": asks.format(strata=strata),
+                "gate": gate,
+                "missing": missing,
+                "state": _flags(state),
+            }
         )
     return steps
 
 
-def _associated(rho: np.ndarray, n: Any) -> np.ndarray:
-    """Whether the plain rank correlation holds: rho has variance 1 / (n - 1) under no relation.
-
-    (Kendall & Gibbons, Rank Correlation Methods, 1990, section 4.) Two-sided, Benjamini-Hochberg
-    over the neurons, .05.
-    """
-    state = np.full(rho.shape, np.nan)
-    known = np.isfinite(rho)
-    if n is not None and known.any():
-        p = 2 * norm.sf(np.abs(rho[known]) * np.sqrt(int(n) - 1))
-        state[known] = false_discovery_control(p) <= 0.05
-    return state
-
-
-def _at_most(values: np.ndarray, limit: float) -> np.ndarray:
-    return np.where(np.isfinite(values), values <= limit, np.nan)
+def _reasons(correlates: xr.Dataset) -> list[tuple[str, str]]:
+    """Controls that could not be computed, each with why."""
+    reasons = [str(reason) for reason in correlates.attrs.get("controls_missing", [])]
+    pairs = [reason.partition(": ") for reason in reasons]
+    return [(control, why or control) for control, _, why in pairs]
 
 
 def _flags(values: np.ndarray) -> list[int | None]:
     return [int(value) if np.isfinite(value) else None for value in values]
-
-
-def _why_missing(correlates: xr.Dataset, key: str) -> str:
-    """The reason the correlates give for a control they lack, else that they lack it."""
-    words = {
-        "associated": ("associat",),
-        "within": ("strat", "class", "label"),
-        "replicated": ("replic", "held"),
-        "untrained": ("untrained", "twin"),
-    }[key]
-    for reason in correlates.attrs.get("controls_missing", []):
-        if any(word in str(reason).lower() for word in words):
-            return str(reason)
-    return "not among these correlates"
 
 
 def _strips(

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from scipy.stats import false_discovery_control, norm, rankdata
 
+from nbcorr.correlation.correlate import correlate
 from nbcorr.recording.arrays import from_arrays, neuron_coords
 
 LAYERS = ("features.0", "features.3", "features.6", "classifier.1")
 
 
 def recording(
-    n: int = 600, units: int = 40, layers: tuple[str, ...] = LAYERS, seed: int = 0
+    n: int = 600, units: int = 40, layers: tuple[str, ...] = LAYERS, twins: int = 0
 ) -> xr.Dataset:
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     label = rng.integers(0, 10, n)
     prediction = np.where(rng.random(n) < 0.97, label, (label + 1) % 10)
     baseline = np.where(rng.random(n) < 0.86, label, (label + 3) % 10)
@@ -39,65 +39,16 @@ def recording(
         prediction=prediction,
         baseline=baseline,
     )
-    return made.assign_attrs(model="SmallNet", pool="mean", seed=seed, nbcorr_version="0.1.0")
+    if twins:
+        noise = rng.normal(0, 1, (twins, *values.shape)) + only_a[:, None] * strength * 0.15
+        made["activation_twin"] = (("twin", "sample", "neuron"), noise.astype(np.float32))
+    return made.assign_attrs(model="SmallNet", pool="mean", nbcorr_version="0.1.0")
 
 
 def correlates(recorded: xr.Dataset, *, controls: bool = True) -> xr.Dataset:
-    """Rank statistics as `nbcorr.correlate` names them, without its care."""
-    signal = recorded["relative_performance"].values.astype(bool)
-    values = recorded["activation"].values
-    n, positive = len(signal), int(signal.sum())
-    rng = np.random.default_rng(1)
-    ranks = rankdata(values, axis=0)
-    dead = np.ptp(values, axis=0) == 0
-    auc = (ranks[signal].mean(axis=0) - (positive + 1) / 2) / (n - positive)
-    auc[dead] = np.nan
-    error = np.sqrt(1 / (12 * positive) + 1 / (12 * (n - positive)))
-    share = positive / n
-    rho_max = np.full(auc.shape, np.sqrt(3 * share * (1 - share)))
-    p = 2 * norm.sf(np.abs(auc - 0.5) / error)
-    q = np.full(auc.shape, np.nan)
-    q[~dead] = false_discovery_control(p[~dead])
-    untrained = np.repeat([[0.58], [0.6], [0.66], [0.63]], -(-len(auc) // 4), axis=1).ravel()[
-        : len(auc)
-    ]
-    heldout = np.clip(auc + rng.normal(0, error, auc.shape), 0, 1)
-    columns = {
-        "auc": auc,
-        "auc_low": np.clip(auc - 1.96 * error, 0, 1),
-        "auc_high": np.clip(auc + 1.96 * error, 0, 1),
-        "rank_biserial": 2 * auc - 1,
-        "rho": (2 * auc - 1) * rho_max,
-        "rho_max": np.where(dead, np.nan, rho_max),
-        "p": p,
-        "q": q,
-        "zeros": (values == 0).mean(axis=0),
-        "dead": dead,
-    }
-    attrs = {
-        "model": "SmallNet",
-        "signal": "relative_performance",
-        "n": n,
-        "n_positive": positive,
-        "strata": "label",
-        "controls": [],
-        "controls_missing": ["untrained: the recording has no twins (nc.record(..., twins=5))"],
-        "seed": 0,
-    }
-    if controls:
-        columns["auc_heldout"] = heldout
-        columns["replicated"] = ((heldout - 0.5) * (auc - 0.5) > 0.012) & (q < 0.05)
-        columns["auc_untrained"] = np.where(dead, np.nan, untrained)
-        columns["excess"] = np.abs(auc - 0.5) + 0.5 - columns["auc_untrained"]
-        attrs |= {"controls": ["untrained", "replication"], "controls_missing": []}
-    found = int(np.nansum(q < 0.05))
-    attrs["sentence"] = (
-        f"{found} of {len(auc)} neurons are associated within label at q ≤ .05 with the "
-        f"{positive} of {n} samples that only A gets right; association is not cause."
-    )
-    names, units = zip(*recorded["neuron"].values, strict=True)
-    variables = {name: ("neuron", column) for name, column in columns.items()}
-    return xr.Dataset(variables, coords=neuron_coords(names, units), attrs=attrs)
+    """What `nc.correlate` says of it, with every control or with none."""
+    chosen = ("untrained", "replication") if controls else ("untrained",)
+    return correlate(recorded, controls=chosen)
 
 
 def exemplars(

@@ -21,7 +21,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)><b>layer</b>"
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    recorded = synthetic.recording()
+    recorded = synthetic.recording(n=1500, twins=3)
     correlated = synthetic.correlates(recorded)
     top = synthetic.strongest(correlated, 20)
     return report(
@@ -50,13 +50,13 @@ def test_the_page_opens_with_its_story(full: Path, static_page: Open, shots: Pat
     expect(page.get_by_role("heading", level=1)).to_have_text(
         "Neurons that know what the baseline does not"
     )
-    expect(page.locator(".sentence")).to_contain_text("association is not cause")
-    cells = [int(text) for text in page.locator(".cell strong").all_inner_texts()]
-    assert sum(cells) == 600
+    expect(page.locator(".sentence")).to_contain_text("An association is not yet use")
+    cells = [int(text.replace(",", "")) for text in page.locator(".cell strong").all_inner_texts()]
+    assert sum(cells) == 1500
     assert shown(page) == 160
     expect(page.locator(".marks .possible")).to_have_text(re.compile(r"largest possible 0\.\d\d"))
     rungs = [int(text) for text in page.locator(".rung strong").all_inner_texts()]
-    assert rungs == sorted(rungs, reverse=True)
+    assert rungs[1:] == sorted(rungs[1:], reverse=True)
     assert rungs[0] == 160
     page.screenshot(path=shots / "report-light.png")
 
@@ -72,7 +72,7 @@ def test_layers_and_controls_filter_every_view(full: Path, static_page: Open) ->
     page.get_by_role("button", name="all", exact=True).click()
     page.locator(".rung", has_text="Beyond untrained").click()
     survivors = shown(page)
-    assert 0 < survivors < 20
+    assert 0 < survivors < 25
     expect(page.locator(".neurons tbody tr")).to_have_count(survivors)
     assert set(first_rows(page, 2)) == {"Beyond untrained"}
 
@@ -194,7 +194,7 @@ def test_missing_parts_are_named(static_page: Open, tmp_path: Path, shots: Path)
     bare = recorded.drop_vars(["label", "prediction", "baseline"])
     page = static_page(report(tmp_path / "bare.html", bare, correlated))
     expect(page.locator(".outcomes")).to_contain_text("no answers of both systems")
-    expect(page.locator(".ladder")).to_contain_text("the recording has no twins")
+    expect(page.locator(".ladder")).to_contain_text("no untrained twins were recorded")
     expect(page.locator(".rung.absent")).to_have_count(2)
     card = page.locator(".card")
     expect(card).to_contain_text("Not rendered for this neuron.")
@@ -209,7 +209,9 @@ def test_hostile_names_stay_text(static_page: Open, tmp_path: Path) -> None:
     hostile = recorded.drop_vars(["neuron", "layer", "unit"])
     hostile = hostile.assign_coords(neuron_coords(names, range(8)))
     correlated = synthetic.correlates(hostile).assign_attrs(
-        sentence=HOSTILE, model="javascript:alert(1)", controls_missing=[HOSTILE]
+        sentence=HOSTILE,
+        model="javascript:alert(1)",
+        controls_missing=[HOSTILE, f"untrained: {HOSTILE}"],
     )
     top = [(HOSTILE, int(unit)) for unit in np.arange(8)]
     shown_samples = synthetic.exemplars(top, ranks=2)

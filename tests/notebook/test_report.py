@@ -27,12 +27,14 @@ def plain(n_neurons: int = 4, **per_sample: Any) -> xr.Dataset:
 def numbers(recording: xr.Dataset, **attrs: Any) -> xr.Dataset:
     names, units = zip(*recorded_neurons(recording), strict=True)
     auc = np.array([0.9, 0.5, 0.2, np.nan])[: len(names)]
+    q = np.array([1e-9, 0.8, 0.01, np.nan])[: len(names)]
     variables = {
         "auc": ("neuron", auc),
         "rho": ("neuron", auc - 0.5),
-        "q": ("neuron", np.array([1e-9, 0.8, 0.01, np.nan])[: len(names)]),
+        "q": ("neuron", q),
+        "q_unstratified": ("neuron", q),
     }
-    return xr.Dataset(variables, coords=neuron_coords(names, units), attrs={"n": 200, **attrs})
+    return xr.Dataset(variables, coords=neuron_coords(names, units), attrs={"n": 200} | attrs)
 
 
 def recorded_neurons(recording: xr.Dataset) -> list[tuple[str, int]]:
@@ -70,7 +72,8 @@ def test_the_page_carries_the_payload_and_its_own_script(tmp_path: Path) -> None
 def test_four_cells_and_strips_add_up() -> None:
     recorded = plain(**answers())
     made = payload(recorded, numbers(recorded))
-    assert made["outcomes"] == {"both": 4, "only_a": 2, "only_b": 1, "neither": 1}
+    counts = {"both": 4, "only_a": 2, "only_b": 1, "neither": 1}
+    assert made["outcomes"] == {**counts, "mcnemar_p": 1.0}
     strip = made["strips"][0]
     assert [len(quantiles) for quantiles in strip] == [7, 7, 7, 7]
     only_b = recorded["activation"].values[5, 0]
@@ -105,30 +108,41 @@ def test_nan_becomes_none_everywhere() -> None:
 
 def test_missing_controls_are_named_with_their_reason() -> None:
     recorded = plain()
-    reasons = ["untrained: the recording has no twins"]
-    steps = {
-        step["key"]: step
-        for step in payload(recorded, numbers(recorded, controls_missing=reasons))["steps"]
-    }
-    assert steps["untrained"]["missing"] == reasons[0]
-    assert steps["replicated"]["missing"] == "not among these correlates"
-    assert steps["within"]["missing"] == "not among these correlates"
+    reasons = ["untrained: no twins were recorded", "oracle: out of town"]
+    made = payload(recorded, numbers(recorded, controls_missing=reasons))
+    steps = {step["key"]: step for step in made["steps"]}
+    assert steps["beyond_untrained"]["missing"] == "no twins were recorded"
+    assert steps["replicated"]["missing"] == "not asked for"
+    assert steps["stratified"]["missing"] == "the correlates are not stratified"
     assert steps["associated"]["missing"] is None
     assert steps["associated"]["state"] == [1, 0, 1, None]
+    assert made["missing"] == ["out of town"]
 
 
 def test_controls_present_are_states_per_neuron() -> None:
     recorded = plain()
     correlated = numbers(recorded, strata="label").assign(
-        auc_heldout=("neuron", [0.8, 0.5, np.nan, np.nan]),
         replicated=("neuron", [True, False, False, False]),
-        auc_untrained=("neuron", [0.7, 0.6, 0.85, np.nan]),
         excess=("neuron", [0.2, -0.1, -0.05, np.nan]),
     )
-    states = {s["key"]: s["state"] for s in payload(recorded, correlated)["steps"]}
-    assert states["within"] == [1, 0, 1, None]
-    assert states["replicated"] == [1, 0, None, None]
-    assert states["untrained"] == [1, 0, 0, None]
+    steps = {step["key"]: step for step in payload(recorded, correlated)["steps"]}
+    assert steps["stratified"]["state"] == [1, 0, 1, None]
+    assert steps["replicated"]["state"] == [1, 0, 0, None]
+    assert steps["beyond_untrained"]["state"] == [1, 0, 0, None]
+    assert [step["gate"] for step in steps.values()] == [False, True, True, True]
+
+
+def test_correlates_without_their_statistics_are_refused() -> None:
+    recorded = plain()
+    with pytest.raises(ValueError, match=r"have no q, no q_unstratified; expected what nc\.corr"):
+        payload(recorded, numbers(recorded).drop_vars(["q", "q_unstratified"]))
+
+
+def test_one_layer_selected_is_enough() -> None:
+    recorded = plain(**answers())
+    made = payload(recorded.sel(layer="a"), numbers(recorded).sel(layer="a"))
+    assert made["layers"] == ["a"]
+    assert len(made["strips"]) == 2
 
 
 def test_rows_follow_the_correlates_not_the_recording() -> None:

@@ -41,15 +41,15 @@ function rungs(app: App, neuron: Neuron): HTMLElement {
   const digits = digitsFor(neuron.auc_low, neuron.auc_high);
   const numbers: Record<string, string> = {
     associated: `ρ ${fixed(neuron.rho, 2)} of ${fixed(neuron.rho_max, 2)} possible`,
-    within: `AUC ${interval(neuron.auc, neuron.auc_low, neuron.auc_high)}, q ${probability(neuron.q)}`,
-    replicated: `held-out AUC ${fixed(neuron.auc_heldout, digits)}`,
-    untrained: `${signed(neuron.excess, digits)} beyond untrained ${fixed(neuron.auc_untrained, digits)}`,
+    stratified: `AUC ${interval(neuron.auc, neuron.auc_low, neuron.auc_high)}, q ${probability(neuron.q)}`,
+    replicated: `AUC ${fixed(neuron.auc_selection, digits)}, held out ${fixed(neuron.auc_heldout, digits)}`,
+    beyond_untrained: `${signed(neuron.excess, digits)} beyond untrained ${fixed(neuron.auc_untrained, digits)}`,
   };
   const items = app.payload.steps.map((step) => {
     const state = step.missing !== null ? null : (step.state[neuron.row] ?? null);
     const kind = state === null ? "unknown" : state === 1 ? "passed" : "failed";
     const word = { passed: "passed", failed: "not passed", unknown: "not known" }[kind];
-    const text = step.missing !== null && step.key !== "within" ? step.missing : numbers[step.key];
+    const text = step.missing !== null && step.key !== "stratified" ? step.missing : numbers[step.key];
     return h(
       "li",
       { class: kind, title: step.asks, "data-step": step.key },

@@ -19,6 +19,8 @@ export interface Step {
   key: string;
   label: string;
   asks: string;
+  /** Whether a neuron must pass it to come to the next. */
+  gate: boolean;
   missing: string | null;
   state: Maybe[];
 }
@@ -35,7 +37,7 @@ export interface Payload {
   facts: [string, string][];
   signal: string;
   missing: string[];
-  outcomes: Record<CellKey, number> | null;
+  outcomes: Record<CellKey | "mcnemar_p", number> | null;
   layers: string[];
   neurons: Record<string, Maybe[]>;
   steps: Step[];
@@ -50,7 +52,9 @@ export interface Neuron {
   layer: number;
   unit: number;
   label: string;
-  /** The highest control passed with every known one below it passed too; 0 is none. */
+  /** For no control and each: whether it and every known one on the way to it are passed. */
+  reached: boolean[];
+  /** The highest of these. */
   level: number;
   auc: Maybe;
   auc_low: Maybe;
@@ -58,6 +62,7 @@ export interface Neuron {
   rho: Maybe;
   rho_max: Maybe;
   q: Maybe;
+  auc_selection: Maybe;
   auc_heldout: Maybe;
   auc_untrained: Maybe;
   excess: Maybe;
@@ -75,13 +80,15 @@ export function neurons(payload: Payload): Neuron[] {
       layer,
       unit,
       label: `${payload.layers[layer] ?? ""}:${unit}`,
-      level: level(payload.steps, row),
+      reached: reached(payload.steps, row),
+      level: reached(payload.steps, row).lastIndexOf(true),
       auc: column("auc", row),
       auc_low: column("auc_low", row),
       auc_high: column("auc_high", row),
       rho: column("rho", row),
       rho_max: column("rho_max", row),
       q: column("q", row),
+      auc_selection: column("auc_selection", row),
       auc_heldout: column("auc_heldout", row),
       auc_untrained: column("auc_untrained", row),
       excess: column("excess", row),
@@ -91,12 +98,12 @@ export function neurons(payload: Payload): Neuron[] {
   });
 }
 
-export function level(steps: Step[], row: number): number {
-  let reached = 0;
-  for (const [index, step] of steps.entries()) {
-    if (step.missing !== null) continue;
-    if (step.state[row] !== 1) break;
-    reached = index + 1;
-  }
-  return reached;
+export function reached(steps: Step[], row: number): boolean[] {
+  let open = true;
+  const passed = steps.map(({ gate, missing, state }) => {
+    const here = open && missing === null && state[row] === 1;
+    if (gate && missing === null) open = here;
+    return here;
+  });
+  return [true, ...passed];
 }

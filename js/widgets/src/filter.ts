@@ -66,7 +66,7 @@ export function logQ(neuron: Neuron): Maybe {
 
 export function passes(neuron: Neuron, filter: Filter): boolean {
   if (filter.layers.size > 0 && !filter.layers.has(neuron.layer)) return false;
-  if (neuron.level < filter.level) return false;
+  if (!neuron.reached[filter.level]) return false;
   if (filter.threshold <= 0) return true;
   const value = filter.measure.value(neuron);
   return value !== null && value >= filter.threshold - 1e-9;

@@ -3,7 +3,7 @@
 import type { App } from "./app";
 import type { CellKey } from "./data";
 import { h } from "./dom";
-import { count, percent } from "./format";
+import { count, percent, probability } from "./format";
 
 export function head(app: App): HTMLElement {
   const { title, sentence, facts } = app.payload;
@@ -51,7 +51,8 @@ export function outcomes(app: App): HTMLElement {
   const share = (right: number): string => percent(n > 0 ? right / n : null);
   const summary =
     `A, the model, is right on ${share(counts.both + counts.only_a)} and ` +
-    `B, the baseline, on ${share(counts.both + counts.only_b)} of ${count(n)} samples.`;
+    `B, the baseline, on ${share(counts.both + counts.only_b)} of ${count(n)} samples ` +
+    `(exact McNemar p ${probability(counts.mcnemar_p)}).`;
   return h("section", { class: "panel outcomes" }, heading, table, h("p", { class: "quiet" }, summary));
 }
 

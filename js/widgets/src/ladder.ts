@@ -21,7 +21,7 @@ export function ladder(app: App): HTMLElement {
       mark(level),
       number,
       h("span", { class: "name" }, label),
-      h("span", { class: "asks" }, why === null ? asks : `not known: ${why}`),
+      h("span", { class: "asks" }, why === null ? asks : `not known, ${why}`),
     );
     return { level, why, number, input, element };
   });

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { App } from "../src/app";
-import { level } from "../src/data";
+import { reached } from "../src/data";
 import { histogram, logQ, measures, passes } from "../src/filter";
 import { neuron, payload, step } from "./some";
 
-const strong = neuron({ row: 0, layer: 1, level: 3, auc: 0.2, rho: -0.4, rho_max: 0.5, q: 1e-8 });
-const weak = neuron({ row: 1, layer: 0, level: 0, auc: 0.52, rho: 0.02, rho_max: 0.48, q: 0.8 });
+const strong = neuron({ row: 0, layer: 1, reached: [true, true, true, true], auc: 0.2, rho: -0.4, rho_max: 0.5, q: 1e-8 });
+const weak = neuron({ row: 1, layer: 0, auc: 0.52, rho: 0.02, rho_max: 0.48, q: 0.8 });
 const dead = neuron({ row: 2, layer: 0 });
 const [rho, auc, q] = measures([strong, weak, dead]) as [never, never, never];
 const filter = (change: object): never =>
@@ -49,12 +49,19 @@ test("a histogram counts every known value once", () => {
 });
 
 test("the ladder stops at the first control not passed and steps over unknown ones", () => {
-  const steps = [step("a", [1, 1, 0]), step("b", [null, null, null], "no labels"), step("c", [1, 0, 1])];
-  assert.deepEqual([0, 1, 2].map((row) => level(steps, row)), [3, 1, 0]);
+  const steps = [step([1, 1, 0]), step([null, null, null], { missing: "no labels" }), step([1, 0, 1])];
+  assert.deepEqual(reached(steps, 0), [true, true, false, true]);
+  assert.deepEqual(reached(steps, 1), [true, true, false, false]);
+  assert.deepEqual(reached(steps, 2), [true, false, false, false]);
+});
+
+test("a control that is no gate may be missed on the way up", () => {
+  const steps = [step([0], { gate: false }), step([1]), step([1])];
+  assert.deepEqual(reached(steps, 0), [true, false, true, true]);
 });
 
 test("a control not known for one neuron is not passed by it", () => {
-  assert.equal(level([step("a", [1]), step("b", [null]), step("c", [1])], 0), 1);
+  assert.deepEqual(reached([step([1]), step([null]), step([1])], 0), [true, true, false, false]);
 });
 
 test("choices flow to every listener and the shown neurons follow", () => {

@@ -8,6 +8,7 @@ export function neuron(change: Partial<Neuron>): Neuron {
     layer: 0,
     unit: 0,
     label: "a:0",
+    reached: [true],
     level: 0,
     auc: null,
     auc_low: null,
@@ -15,6 +16,7 @@ export function neuron(change: Partial<Neuron>): Neuron {
     rho: null,
     rho_max: null,
     q: null,
+    auc_selection: null,
     auc_heldout: null,
     auc_untrained: null,
     excess: null,
@@ -24,8 +26,8 @@ export function neuron(change: Partial<Neuron>): Neuron {
   };
 }
 
-export function step(key: string, state: (number | null)[], missing: string | null = null): Step {
-  return { key, label: key, asks: "", missing, state };
+export function step(state: (number | null)[], change: Partial<Step> = {}): Step {
+  return { key: "", label: "", asks: "", gate: true, missing: null, state, ...change };
 }
 
 export function payload(change: Partial<Payload>): Payload {
