@@ -98,7 +98,7 @@ function row(app: App, neuron: Neuron, line: Scale): HTMLElement {
     { "data-neuron": neuron.label },
     h("td", {}, open, dead),
     h("td", { class: "level" }, mark(neuron.level), step?.label ?? "none"),
-    h("td", { class: "auc" }, aucText(neuron, digits), whisker(neuron, line)),
+    h("td", {}, h("div", { class: "auc" }, aucText(neuron, digits), whisker(neuron, line))),
     h("td", {}, fixed(neuron.rho, 2), neuron.rho === null ? null : largest(neuron)),
     h("td", {}, probability(neuron.q)),
     h("td", {}, fixed(neuron.auc_heldout, digits)),
