@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-CHUNK = 32
+CHUNK = 64
 
 
 @numba.njit(nogil=True, cache=True)
@@ -26,41 +26,38 @@ def sort_keys(bits, width, out, scratch):  # type: ignore[no-untyped-def]
     digit = 11 if width == 32 else 8
     buckets = 1 << digit
     low = np.uint32(buckets - 1)
-    counts = np.zeros((n_passes, buckets), dtype=np.int32)
+    counts = np.zeros((n_passes, buckets), dtype=np.uint32)
     for row in range(n_rows):
-        counts[:] = 0
-        kept = 0
+        source, target = scratch[0], scratch[1]
+        values, ordered = bits[row], out[row]
+        kept = np.uint64(0)
         negative = 0
-        for i in range(n):
-            value = np.uint32(bits[row, i])
-            flip = mask if value & sign else sign
-            key = value ^ flip
-            scratch[0, kept] = key
-            moves = np.int64((value & ~sign & mask) != 0)
-            kept += moves
-            negative += moves * np.int64((value & sign) != 0)
-        for i in range(kept):
-            key = scratch[0, i]
-            for turn in range(n_passes):
-                counts[turn, (key >> np.uint32(turn * digit)) & low] += 1
-        source = 0
+        for value16 in values:
+            value = np.uint32(value16)
+            source[kept] = value ^ (mask if value & sign else sign)
+            nonzero = (value & ~sign & mask) != 0
+            kept += np.uint64(nonzero)
+            negative += nonzero and (value & sign) != 0
+        counts[:] = 0
         for turn in range(n_passes):
+            tally = counts[turn]
             shift = np.uint32(turn * digit)
-            at = 0
+            for key in source[:kept]:
+                tally[(key >> shift) & low] += np.uint32(1)
+            at = np.uint32(0)
             for bucket in range(buckets):
-                size = counts[turn, bucket]
-                counts[turn, bucket] = at
+                size = tally[bucket]
+                tally[bucket] = at
                 at += size
-            for i in range(kept):
-                key = scratch[source, i]
-                bucket = np.int64((key >> shift) & low)
-                scratch[1 - source, counts[turn, bucket]] = key
-                counts[turn, bucket] += 1
-            source = 1 - source
-        zeros = n - kept
-        out[row, :negative] = scratch[source, :negative]
-        out[row, negative : negative + zeros] = sign
-        out[row, negative + zeros :] = scratch[source, negative:kept]
+            for key in source[:kept]:
+                place = (key >> shift) & low
+                target[tally[place]] = key
+                tally[place] += np.uint32(1)
+            source, target = target, source
+        zeros = n - np.int64(kept)
+        ordered[:negative] = source[:negative]
+        ordered[negative : negative + zeros] = sign
+        ordered[negative + zeros :] = source[negative:kept]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -80,8 +77,8 @@ def first_not_below(ordered, start, value):  # type: ignore[no-untyped-def]
         else:
             high = middle
     below = 0
-    for i in range(low, high):
-        below += ordered[i] < value
+    for element in ordered[low:high]:
+        below += element < value
     return low + below
 
 
@@ -113,9 +110,11 @@ def sum_of_ties(ordered):  # type: ignore[no-untyped-def]
     i = 0
     while i + 1 < n:
         if i + CHUNK < n:
+            # Slices, not i + j: an index that may be negative keeps the compiler from vectors.
+            here, after = ordered[i : i + CHUNK], ordered[i + 1 : i + CHUNK + 1]
             equal = 0
-            for j in range(i, i + CHUNK):
-                equal += ordered[j] == ordered[j + 1]
+            for j in range(CHUNK):
+                equal += here[j] == after[j]
             if equal == 0:
                 i += CHUNK
                 continue
@@ -192,3 +191,87 @@ def count_rows(ordered, positives, zero, lowest, highest, out):  # type: ignore[
         first = first_not_below(values, 0, values[n1 - 1])
         end = end_of_run(values, first)
         out[row, 6] = first * (first + 1) + (n1 - first) * (first + end + 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def rank_keys(bits, width, ranks, ties):  # type: ignore[no-untyped-def]
+    """Twice the centred mid-ranks of rows of floating-point bits, and their tie terms.
+
+    A radix sort of (key, position) pairs without the zeros, which all share one rank. Rows with a
+    NaN must be dealt with by the caller.
+    """
+    n_rows, n = bits.shape
+    sign = np.uint32(1) << np.uint32(width - 1)
+    mask = np.uint32((np.int64(1) << width) - 1)
+    n_passes = 3 if width == 32 else 2
+    digit = 11 if width == 32 else 8
+    buckets = 1 << digit
+    low = np.uint64(buckets - 1)
+    tally = np.zeros(buckets, dtype=np.uint32)
+    source, target = np.empty(n + 1, dtype=np.uint64), np.empty(n + 1, dtype=np.uint64)
+    for row in range(n_rows):
+        values, own = bits[row], ranks[row]
+        kept = np.uint64(0)
+        negative = 0
+        position = np.uint64(0)
+        for value16 in values:
+            value = np.uint32(value16)
+            key = np.uint64(value ^ (mask if value & sign else sign))
+            source[kept] = (key << np.uint64(32)) | position
+            position += np.uint64(1)
+            nonzero = (value & ~sign & mask) != 0
+            kept += np.uint64(nonzero)
+            negative += nonzero and (value & sign) != 0
+        for turn in range(n_passes):
+            shift = np.uint64(32 + turn * digit)
+            tally[:] = 0
+            for pair in source[:kept]:
+                tally[(pair >> shift) & low] += np.uint32(1)
+            at = np.uint32(0)
+            for bucket in range(buckets):
+                size = tally[bucket]
+                tally[bucket] = at
+                at += size
+            for pair in source[:kept]:
+                place = (pair >> shift) & low
+                target[tally[place]] = pair
+                tally[place] += np.uint32(1)
+            source, target = target, source
+        zeros = n - np.int64(kept)
+        own[:] = 2 * negative + zeros - n
+        total = zeros * zeros * zeros - zeros
+        n_kept = np.int64(kept)
+        i = 0
+        while i < n_kept:
+            key = source[i] >> np.uint64(32)
+            j = i + 1
+            while j < n_kept and source[j] >> np.uint64(32) == key:
+                j += 1
+            before = i if i < negative else i + zeros
+            for pair in source[i:j]:
+                own[pair & np.uint64(0xFFFFFFFF)] = 2 * before + (j - i) - n
+            size = j - i
+            total += size * size * size - size
+            i = j
+        ties[row] = total
+
+
+@numba.njit(nogil=True, cache=True)
+def add_rows(table, rows, sums):  # type: ignore[no-untyped-def]
+    """For each list of row numbers, the sum of those rows of `table`."""
+    n_lists, length = rows.shape
+    width = table.shape[1]
+    for turn in range(n_lists):
+        out = sums[turn]
+        chosen = rows[turn]
+        out[:] = 0
+        # Four at a time: the running sums are read and written once for all of them.
+        for i in range(0, length - length % 4, 4):
+            first, second = table[chosen[i]], table[chosen[i + 1]]
+            third, fourth = table[chosen[i + 2]], table[chosen[i + 3]]
+            for j in range(width):
+                out[j] += (first[j] + second[j]) + (third[j] + fourth[j])
+        for i in range(length - length % 4, length):
+            values = table[chosen[i]]
+            for j in range(width):
+                out[j] += values[j]

@@ -89,20 +89,22 @@ def make_design(y: np.ndarray, strata: Sequence[Hashable] | np.ndarray | None = 
     return Design(signal, binary, informative, n_positive, inside)
 
 
-def stratum_codes(strata: Sequence[Hashable] | np.ndarray | None, n: int) -> np.ndarray:
+def stratum_codes(
+    strata: Sequence[Hashable] | np.ndarray | None, n: int, name: str = "strata"
+) -> np.ndarray:
     """Strata as integers from 0, one for each of n samples; all 0 where there are no strata."""
     if strata is None:
         return np.zeros(n, dtype=np.int64)
     if len(strata) != n:
         raise ValueError(
-            f"the strata have {len(strata)} values; expected one for each of {n} samples"
+            f"the {name} have {len(strata)} values; expected one for each of {n} samples"
         )
     values = strata if isinstance(strata, np.ndarray) else np.asarray(strata, dtype=object)
     if values.ndim == 1 and values.dtype.kind in "biufSU":
         missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
         if missing:
             raise ValueError(
-                f"the strata are NaN for {missing} of {n} samples; expected a stratum for each"
+                f"the {name} are NaN for {missing} of {n} samples; expected a value for each"
             )
         return np.unique(values, return_inverse=True)[1].astype(np.int64)
     numbers: dict[Any, int] = {}
