@@ -44,10 +44,20 @@ def _from_extra() -> list[tuple[str, ...]]:
         for name, needs in modules.items()
     }
     return [
-        ("efficientnet_lite0", "trained on ImageNet", "19 MB", "Apache-2.0")
-        + (here["efficientnet_lite0"],),
-        ("photos", "crops of scikit-image's photographs", "4 MB", "CC0 / public domain")
-        + (here["photos"],),
+        (
+            "efficientnet_lite0",
+            "trained on ImageNet",
+            "19 MB",
+            "Apache-2.0",
+            here["efficientnet_lite0"],
+        ),
+        (
+            "photos",
+            "crops of scikit-image's photographs",
+            "4 MB",
+            "CC0 / public domain",
+            here["photos"],
+        ),
     ]
 
 
@@ -59,9 +69,13 @@ def _from_cache() -> list[tuple[str, ...]]:
     }
     here = {name: "yes" if path.exists() else f"no: {how}" for name, (path, how) in files.items()}
     return [
-        ("cifar10", "60,000 labelled photographs, 32x32", "184 MB", "none stated; cite")
-        + (here["cifar10"],),
-        ("cifar10_convnet", "convnet, 4 epochs", "1.6 MB", "BSD-3") + (here["cifar10_convnet"],),
-        ("cifar10_weaker", "smaller convnet, 1 epoch", "0.2 MB", "BSD-3")
-        + (here["cifar10_weaker"],),
+        (
+            "cifar10",
+            "60,000 labelled photographs, 32x32",
+            "184 MB",
+            "none stated; cite",
+            here["cifar10"],
+        ),
+        ("cifar10_convnet", "convnet, 4 epochs", "1.6 MB", "BSD-3", here["cifar10_convnet"]),
+        ("cifar10_weaker", "smaller convnet, 1 epoch", "0.2 MB", "BSD-3", here["cifar10_weaker"]),
     ]

@@ -45,9 +45,7 @@ def read_official(archive: Path) -> dict[str, np.ndarray]:
         ]
     images = [np.asarray(batch[b"data"]).reshape(-1, *SHAPE) for batch in batches]
     labels = [np.asarray(batch[b"labels"]) for batch in batches]
-    return _arrays(
-        np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], labels[-1]
-    )
+    return _arrays(np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], labels[-1])
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import tarfile
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import xarray as xr
@@ -124,7 +125,7 @@ def fetch_cifar10(say: Callable[[str], object] = print) -> Path:
         except FetchError as error:
             reasons.append(f"{name}: {error}")
             continue
-        write_atomically(path, lambda file, arrays=arrays: np.savez(file, **arrays))
+        write_atomically(path, partial(_save, arrays))
         say(f"CIFAR-10 is in {path}")
         return path
     raise FetchError("CIFAR-10 could not be fetched (" + "; ".join(reasons) + ")")
@@ -146,9 +147,11 @@ def _from_official(folder: Path) -> dict[str, np.ndarray]:
         archive.unlink(missing_ok=True)
 
 
-def _decoded(
-    read: Callable[[Path], dict[str, np.ndarray]], archive: Path
-) -> dict[str, np.ndarray]:
+def _save(arrays: dict[str, np.ndarray], file: BinaryIO) -> None:
+    np.savez(file, allow_pickle=False, **arrays)
+
+
+def _decoded(read: Callable[[Path], dict[str, np.ndarray]], archive: Path) -> dict[str, np.ndarray]:
     try:
         return read(archive)
     except (tarfile.TarError, KeyError, ValueError, UnpicklingError) as error:

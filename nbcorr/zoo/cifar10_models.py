@@ -26,9 +26,9 @@ TRAIN_COMMAND = "python -m nbcorr.zoo train cifar10"
 
 
 def cifar10_convnet() -> nn.Module:
-    """A convnet of 403,498 parameters trained on CIFAR-10 for four epochs: ACC_A % on the test.
+    """A convnet of 394,026 parameters trained on CIFAR-10 for four epochs: ACC_A % on the test.
 
-    Five convolutions with batch normalisation in ``features``, a hidden layer of 128 units in
+    Four convolutions with batch normalisation in ``features``, a hidden layer of 128 units in
     ``classifier``, each ReLU its own module. It takes images of 0 to 1, as
     :func:`nbcorr.zoo.cifar10` gives them.
 
@@ -46,7 +46,7 @@ def cifar10_convnet() -> nn.Module:
 
 
 def cifar10_weaker() -> nn.Module:
-    """A smaller convnet trained on CIFAR-10 for one epoch: a baseline, ACC_B % on the test.
+    """A baseline: 38,618 parameters, one epoch on CIFAR-10, ACC_B % on the test.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def architecture(name: str) -> nn.Sequential:
         return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
     if name == "cifar10-convnet":
-        layers = [*block(3, 32), *block(32, 32), nn.MaxPool2d(2)]
+        layers = [*block(3, 32), nn.MaxPool2d(2)]
         layers += [*block(32, 64), *block(64, 64), nn.MaxPool2d(2)]
         layers += [*block(64, 128), nn.MaxPool2d(2)]
         flat, hidden = 128 * 4 * 4, 128
@@ -109,13 +109,9 @@ def architecture(name: str) -> nn.Sequential:
         layers = [*block(3, 16), nn.MaxPool2d(2), *block(16, 32), nn.MaxPool2d(2)]
         layers += [nn.MaxPool2d(2)]
         flat, hidden = 32 * 4 * 4, 64
-    classifier = nn.Sequential(
-        nn.Linear(flat, hidden), nn.ReLU(), nn.Linear(hidden, len(CLASSES))
-    )
+    classifier = nn.Sequential(nn.Linear(flat, hidden), nn.ReLU(), nn.Linear(hidden, len(CLASSES)))
     return nn.Sequential(
-        OrderedDict(
-            features=nn.Sequential(*layers), flatten=nn.Flatten(), classifier=classifier
-        )
+        OrderedDict(features=nn.Sequential(*layers), flatten=nn.Flatten(), classifier=classifier)
     )
 
 
@@ -151,6 +147,7 @@ def _fit(
     from torch.nn.functional import cross_entropy
     from tqdm.auto import tqdm
 
+    images = images.contiguous(memory_format=torch.channels_last)  # a third faster on CPUs
     n_steps = epochs * -(-len(images) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -23,7 +23,8 @@ PEAK_LEARNING_RATE = 8e-3
 def digit_convnet(seed: int = 0) -> nn.Module:
     """The small convnet, trained on the 1,200 training images of :func:`digits`.
 
-    Right on 97 % of the 597 test images (seeds 0, 1, 2: ACC). About two seconds on one thread.
+    Right on 99.2, 99.2 and 99.0 % of the 597 test images with seeds 0, 1 and 2, measured once.
+    About two seconds on one thread.
 
     Parameters
     ----------

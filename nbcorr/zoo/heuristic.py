@@ -21,8 +21,8 @@ class Strokes:
 
     Attributes
     ----------
-    holes : list of (area, row)
-        White areas that ink encloses: pixels, and the row of the centre.
+    holes : list of float
+        The row of the centre of each white area that ink encloses.
     runs : list of int, length 8
         How many separate strokes each row crosses.
     left, right : list of int, length 8
@@ -31,7 +31,7 @@ class Strokes:
         The ink itself, 0 to 1.
     """
 
-    holes: list[tuple[int, float]]
+    holes: list[float]
     runs: list[int]
     left: list[int]
     right: list[int]
@@ -44,9 +44,7 @@ class Strokes:
     def dip(self, row: int) -> float:
         """How much lighter a row gets between two strokes: a gap that need not be white."""
         line = self.grey[row]
-        return max(
-            float(min(line[:j].max(), line[j + 1 :].max()) - line[j]) for j in range(1, 7)
-        )
+        return max(float(min(line[:j].max(), line[j + 1 :].max()) - line[j]) for j in range(1, 7))
 
     def ink(self, rows: slice, columns: slice) -> float:
         """Mean ink of a part of the image."""
@@ -58,7 +56,8 @@ def digit_heuristic(images: Any) -> np.ndarray:
 
     For every digit there are five or six statements ("a foot along the bottom"); the digit of
     which the greatest share holds is the answer.
-    Right on ACC % of the 597 test images of :func:`nbcorr.zoo.digits`.
+    Right on 79.1 % of the 597 test images of :func:`nbcorr.zoo.digits`, and on 79.3 % of the
+    training images it was written for.
 
     Parameters
     ----------
@@ -95,19 +94,17 @@ def look(grey: np.ndarray) -> Strokes:
     return Strokes(_holes(dark), runs, left, right, grey)
 
 
-def _holes(dark: np.ndarray) -> list[tuple[int, float]]:
-    """White areas that do not reach the border, as (pixels, row of the centre)."""
+def _holes(dark: np.ndarray) -> list[float]:
+    """The rows of the centres of the white areas that do not reach the border (flood fill)."""
     white, n = connected(~np.pad(dark, 1))
     return [
-        (int(np.sum(white == k)), float(np.nonzero(white == k)[0].mean()) - 1)
-        for k in range(1, n + 1)
-        if k != white[0, 0]
+        float(np.nonzero(white == k)[0].mean()) - 1 for k in range(1, n + 1) if k != white[0, 0]
     ]
 
 
 def statements(s: Strokes) -> dict[int, list[bool]]:
     """What is true of each digit, as a person would say it, and whether it is true of this one."""
-    no_gap = all(s.dip(row) < 0.35 for row in range(2, 7))
+    no_gap = all(s.dip(row) < 0.25 for row in range(1, 7))
     gap_above = max(s.dip(1), s.dip(2)) > 0.3
     gap_below = max(s.dip(5), s.dip(6)) > 0.3
     roof = s.width(0) >= 4 or s.width(1) >= 5
@@ -120,18 +117,18 @@ def statements(s: Strokes) -> dict[int, list[bool]]:
     return {
         0: [
             s.ink(slice(3, 5), slice(3, 5)) < 0.3,  # white in the middle
-            any(area >= 4 and 2 <= row <= 5 for area, row in s.holes),
-            s.runs[3] == 2 and s.runs[4] == 2,  # two sides all the way down
+            sum(s.runs[row] == 2 for row in range(2, 6)) >= 3,  # two sides all the way down
+            s.dip(3) > 0.4 and s.dip(4) > 0.4,
             s.left[5] <= 3,
             s.right[2] >= 4,
         ],
         1: [
             no_gap,
-            all(s.width(row) <= 5 for row in range(7)),
+            not waist,
             s.ink(slice(1, 7), slice(3, 5)) > 0.65,  # dark in the middle
+            max(s.right[1:7]) - min(s.right[1:7]) <= 1,  # a straight right edge
+            max(s.left[4:8]) - min(s.left[4:8]) <= 1,
             max(s.width(4), s.width(5)) <= 4,
-            abs(s.left[3] - s.left[6]) <= 1,  # upright
-            s.right[6] >= 4,
         ],
         2: [
             max(s.width(6), s.width(7)) >= 5,  # a foot along the bottom
@@ -146,7 +143,7 @@ def statements(s: Strokes) -> dict[int, list[bool]]:
             s.right[5] >= 5,
             s.width(0) >= 3 or s.width(1) >= 4,
             s.width(7) >= 3 and s.left[7] <= 3,
-            s.dip(2) < 0.4 or s.left[2] >= 3,  # the upper half is no ring
+            s.left[2] >= 3 or s.dip(2) < 0.25,  # the upper half is no ring
         ],
         4: [
             s.width(0) <= 3 and s.width(7) <= 3,
@@ -154,7 +151,8 @@ def statements(s: Strokes) -> dict[int, list[bool]]:
             s.left[4] <= 2 and s.left[4] < s.left[0],  # the left end hangs lower than the top
             max(s.dip(2), s.dip(3)) > 0.2,
             s.left[6] >= 3,
-            s.width(1) <= 4,
+            s.width(1) <= 3,
+            not gap_below,
         ],
         5: [
             roof,
@@ -164,7 +162,7 @@ def statements(s: Strokes) -> dict[int, list[bool]]:
             s.right[5] >= 4,  # a belly on the right
         ],
         6: [
-            gap_below or any(row > 4 for _, row in s.holes),
+            gap_below or any(row > 4 for row in s.holes),
             right_empty_above,
             s.left[3] <= 3 and s.left[4] <= 2 and s.left[5] <= 3,
             s.width(5) >= s.width(2) + 1,
@@ -172,8 +170,8 @@ def statements(s: Strokes) -> dict[int, list[bool]]:
         ],
         7: [
             s.right[1] >= 5 or s.right[0] >= 6,
-            roof,
             thin_foot,
+            not gap_below,
             s.right[7] < s.right[1] and s.right[6] < s.right[2],  # leans like a slash
             max(s.width(3), s.width(4)) >= 4,  # a bar through the middle
             left_empty_above,

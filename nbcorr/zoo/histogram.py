@@ -11,9 +11,7 @@ import xarray as xr
 LEVELS = 4
 
 
-def colour_histogram_baseline(
-    train: xr.Dataset, *, seed: int = 0
-) -> Callable[[Any], np.ndarray]:
+def colour_histogram_baseline(train: xr.Dataset, *, seed: int = 0) -> Callable[[Any], np.ndarray]:
     """Fit a baseline that knows an image's colours and nothing of its shapes.
 
     A histogram of 4 x 4 x 4 colours and a multinomial logistic regression on its square roots.
