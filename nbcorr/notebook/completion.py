@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -75,7 +76,9 @@ def _argument(
         return word, _values(parser, option, word, session, model)
     positional = next((a for a in parser._actions if not a.option_strings), None)
     values = _values(parser, positional, word, session, model)
-    return word, values if word or values else option_names(parser)
+    if positional is None or (positional.nargs is not None and not word and not values):
+        return word, option_names(parser)
+    return word, values
 
 
 def _words(rest: str) -> list[str]:
@@ -95,7 +98,7 @@ def _words(rest: str) -> list[str]:
 
 def _model_named(before: list[str]) -> str | None:
     """The model that ``--model`` names earlier in the line."""
-    pairs = zip(before, before[1:], strict=False)
+    pairs = itertools.pairwise(before)
     return next((value for option, value in pairs if option == "--model"), None)
 
 

@@ -72,15 +72,20 @@ class NeurcorrMagics(Magics):
         return result
 
     def _called(self, call: Call, model: str | None) -> Any:
+        """What the verb gives; where Ctrl-C cut it short, what there is kept and the cell ended."""
         try:
-            return call.run()
+            result = call.run()
         except KeyboardInterrupt as interrupt:
             partial = getattr(interrupt, "recording", None)
             if partial is None:
                 raise
-            self.session.keep(call, partial, model)
             done = str(interrupt).split(";")[0]
-            raise UsageError(f"{done}; they are kept as {call.target}") from None
+        else:
+            if not getattr(result, "attrs", {}).get("interrupted"):
+                return result
+            partial, done = result, f"interrupted at {result.sizes['neuron']} neurons"
+        self.session.keep(call, partial, model)
+        raise UsageError(f"{done}; they are kept as {call.target}")
 
 
 def is_input_error(error: Exception) -> bool:

@@ -81,7 +81,7 @@ def test_layers(attached):
 def test_layers_of_the_model_the_line_names(attached):
     attached.ns["other"] = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     attached.ok("%neurcorr attach other --data digits")
-    assert offered(attached, "%neurcorr record --layers h") == []
+    assert "hidden" not in offered(attached, "%neurcorr record --layers h")
     assert offered(attached, "%neurcorr record --model model --layers h") == ["hidden"]
 
 
@@ -131,6 +131,7 @@ def test_paths_are_left_to_ipython(shell, tmp_path, monkeypatch):
     (tmp_path / "my_report.html").touch()
     monkeypatch.chdir(tmp_path)
     assert "my_report.html" in offered(shell, "%neurcorr report my_")
+    assert "my_report.html" in offered(shell, "%neurcorr report ")
 
 
 def test_other_lines_are_left_alone(attached):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import nbcorr as nc
@@ -138,6 +142,9 @@ def test_render_shows_the_pictures_with_their_names(recorded):
     (shown,) = ran.shown
     assert shown.data["image/png"].startswith(b"\x89PNG")
     assert shown.data["text/plain"].startswith("features.2:1  reached ")
+    drawn = np.asarray(Image.open(io.BytesIO(shown.data["image/png"])).convert("L"))
+    left, right = np.array_split(drawn, 2, axis=1)
+    assert min((half < 250).mean() for half in (left, right)) > 0.3
     recorded.assert_line_gives_the_same(ran)
 
 
@@ -359,3 +366,19 @@ def test_load_twice_and_unload(recorded):
     assert recorded.ip.Completer.custom_matchers == []
     assert recorded.ip.find_line_magic("neurcorr") is None
     assert "recording" in recorded.ns
+
+
+def test_loading_imports_no_torch():
+    code = (
+        "import sys; from IPython.core.interactiveshell import InteractiveShell\n"
+        "ip = InteractiveShell.instance()\n"
+        "ip.run_line_magic('load_ext', 'nbcorr')\n"
+        "ip.run_line_magic('neurcorr', '--help')\n"
+        "ip.Completer.completions('%neurcorr record --', 19)\n"
+        "assert not {'torch', 'xarray', 'matplotlib.pyplot'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_without_the_percent_sign_too(attached):
+    assert "Digits" in attached.ok("neurcorr status").out

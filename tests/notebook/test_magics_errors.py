@@ -216,3 +216,13 @@ def test_an_interrupt_before_the_first_batch(interrupted):
     assert isinstance(ran.error, KeyboardInterrupt)
     assert "recording" not in interrupted.ns
     assert_same_traces(before, traces(interrupted.ns["model"]))
+
+
+def test_an_interrupt_keeps_the_pictures_there_are(interrupted):
+    model = interrupted.ns["model"]
+    model.last = 8
+    before = traces(model)
+    said = interrupted.refused("%neurcorr render out:0 out:1 --steps 50")
+    assert said == "interrupted at 2 neurons; they are kept as visualizations"
+    assert interrupted.ns["visualizations"].sizes["neuron"] == 2
+    assert_same_traces(before, traces(model))

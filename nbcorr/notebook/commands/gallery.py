@@ -37,7 +37,7 @@ def gallery_png(visualizations: xr.Dataset) -> bytes:
     columns = min(_COLUMNS, len(images))
     rows = math.ceil(len(images) / columns)
     figure = Figure((columns * _INCHES, rows * (_INCHES + 0.2)), dpi=_DPI, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel in axes:
         panel.set_axis_off()
     for panel, image, name in zip(axes, images, _names(visualizations), strict=False):
