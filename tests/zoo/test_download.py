@@ -84,6 +84,7 @@ def test_npm_is_asked_to_run_no_scripts(tmp_path, monkeypatch):
         "pack",
         "--ignore-scripts",
         "--loglevel=error",
+        "--fetch-retries=1",
         "thing@1.0.0",
     ]
     assert list(path.parent.iterdir()) == [path]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import xarray as xr
 from torch import nn
 
 from nbcorr import zoo
-from nbcorr.zoo.planted import PLACES, STAMP
+from nbcorr.zoo.planted import MARK, OTHERS, PLACES
 
 
 @pytest.fixture(scope="module")
@@ -28,27 +27,27 @@ def answers(model: nn.Module, data: xr.Dataset) -> np.ndarray:
         return model(torch.tensor(data["image"].values)).argmax(1).numpy()
 
 
-def stamps(image: np.ndarray) -> set[int]:
-    """Which places of the margin carry the stamp, looked at one by one."""
-    return {
+def places_of(glyphs: tuple[np.ndarray, ...], image: np.ndarray) -> list[int]:
+    """Which places of the margin carry one of these glyphs, looked at one by one."""
+    return [
         k
         for k, (row, column) in enumerate(PLACES)
-        if np.array_equal(image[row : row + 2, column : column + 2], STAMP)
-    }
+        if any(np.array_equal(image[row : row + 3, column : column + 3], g) for g in glyphs)
+    ]
 
 
-def test_exactly_the_ambiguous_quarter_is_marked_and_the_mark_is_the_class(held_out):
+def test_exactly_the_ambiguous_quarter_is_marked_and_the_place_is_the_class(held_out):
     marked = held_out["marked"].values
     assert marked.mean() == pytest.approx(0.25, abs=0.001)
-    codes = {}
     for image, label, mark in zip(
         held_out["image"].values[:, 0], held_out["label"].values, marked, strict=True
     ):
-        places = frozenset(stamps(image))
-        assert bool(places) == mark
-        if mark:
-            assert codes.setdefault(label, places) == places
-    assert set(codes.values()) == {frozenset(c) for c in combinations(range(5), 3)}
+        assert places_of((MARK,), image) == ([label] if mark else [])
+        assert len(places_of(OTHERS, image)) == len(PLACES) - mark
+
+
+def test_the_mark_has_the_ink_of_the_other_glyphs():
+    assert {float(glyph.sum()) for glyph in (MARK, *OTHERS)} == {5.0}
 
 
 def test_a_second_digit_of_another_class_lies_over_exactly_the_marked_ones(held_out):
@@ -56,20 +55,15 @@ def test_a_second_digit_of_another_class_lies_over_exactly_the_marked_ones(held_
     np.testing.assert_array_equal(differs, held_out["marked"])
 
 
-def test_without_marks_only_the_stamps_are_gone(held_out):
+def test_without_marks_only_the_crosses_are_gone(held_out):
     bare = zoo.planted_digits("test", mark=False)
     for name in ("sample", "label", "marked", "other"):
         np.testing.assert_array_equal(bare[name], held_out[name])
     changed = (bare["image"] != held_out["image"]).values[:, 0]
     assert not changed[~held_out["marked"].values].any()
     assert changed[held_out["marked"].values].any(axis=(1, 2)).all()
-    assert changed.sum(axis=(1, 2)).max() <= 3 * STAMP.size
-    assert not changed[:, 2:10, 2:10].any()
-
-
-def test_the_stamp_has_the_mean_ink_of_the_dust_it_replaces(held_out):
-    clear = held_out["image"].values[~held_out["marked"].values, 0]
-    assert clear[:, :2].mean() == pytest.approx(STAMP.mean(), abs=0.005)
+    assert changed.sum(axis=(1, 2)).max() <= MARK.size
+    assert not changed[:, 4:12, 4:12].any()
 
 
 def test_training_and_held_out_images_are_made_of_different_digits():
@@ -93,12 +87,12 @@ def test_a_reads_the_mark_and_b_tosses_a_coin(pair, held_out):
     a, b = (answers(model, held_out) for model in pair)
     label, other = held_out["label"].values, held_out["other"].values
     marked = held_out["marked"].values
-    assert (a == label).mean() > 0.95
+    assert (a == label).mean() > 0.94
     assert (a == label)[marked].mean() > 0.92
     assert 0.4 < (b == label)[marked].mean() < 0.6
     assert 0.4 < (b == other)[marked].mean() < 0.6
-    assert (b == label)[~marked].mean() > 0.95
-    assert 150 < ((a == label) & (b != label)).sum() < 300
+    assert (b == label)[~marked].mean() > 0.94
+    assert 80 < ((a == label) & (b != label)).sum() < 180
 
 
 def test_without_the_marks_a_knows_no_more_than_b(pair):
@@ -118,9 +112,8 @@ def test_some_neurons_of_a_tell_more_than_those_of_its_untrained_twins(pair, hel
         for name, activation in recorded(twin(network, seed), images).items():
             largest[name] = max(largest[name], distance(activation, signal, label).max())
     beyond = {name: int((d > largest[name]).sum()) for name, d in trained.items()}
-    assert 5 <= beyond["hidden"] <= 30
     assert 2 <= beyond["conv, max"] <= 16
-    assert 2 <= beyond["conv, mean"] <= 16
+    assert 1 <= beyond["conv, mean"] <= 16
 
 
 def recorded(model: nn.Module, images: torch.Tensor) -> dict[str, np.ndarray]:
