@@ -29,7 +29,7 @@ def _embedded() -> list[tuple[str, ...]]:
         ("planted_digits", "digits with a mark in the margin", "made here", "CC BY 4.0", yes),
         ("digit_convnet", "convnet, trained in seconds", "38k weights", "BSD-3", yes),
         ("digit_heuristic", "hand-written rules", "-", "BSD-3", yes),
-        ("planted_pair", "convnets with and without the mark", "79k weights", "BSD-3", yes),
+        ("planted_pair", "convnets with and without the mark", "137k weights", "BSD-3", yes),
         ("imagenet_classes", "1,000 names", "22 kB", "Apache-2.0", yes),
     ]
 
