@@ -11,9 +11,12 @@ from scipy.special import ndtr
 from nbcorr.stats.cma import cma_statistics
 from nbcorr.stats.design import Design, make_design
 from nbcorr.stats.intervals import logit_interval
-from nbcorr.stats.ranks import BLOCK, as_real, midranks, row_blocks
-from nbcorr.stats.sorting import COUNTABLE, COUNTED_BLOCK, compiled, count, in_threads
-from nbcorr.stats.vanelteren import Pooled, Stratum, pool_strata, stratum_of
+from nbcorr.stats.ranks import as_real, midranks, row_blocks
+from nbcorr.stats.sorting import COUNTABLE, COUNTED_BLOCK, Counts, compiled, count, in_threads
+from nbcorr.stats.vanelteren import Pooled, pool_strata, stratum_of
+
+STATISTICS = 1 << 18  # neurons times strata whose statistics are computed at once
+NEURONS = 64  # at least
 
 
 @dataclass(frozen=True)
@@ -114,16 +117,20 @@ def associate(
     strata around the common AUC, on the logit scale.
     """
     values, design = checked(x, y, strata, level)
-    work = _rows_by_counts if design.binary and design.n <= COUNTABLE else _rows_by_ranks
     if values.dtype.kind not in "iuf":
         values = as_real(values)
-    compile_it = compiled(values.size)
-    block = BLOCK if work is _rows_by_ranks else COUNTED_BLOCK * (1 if design.whole else 8)
-
-    def one(part: slice) -> dict[str, np.ndarray]:
-        return work(values[part], design, level, compile_it)
-
-    parts = in_threads(one, row_blocks(len(values), design.n, block), threads) or [one(slice(0, 0))]
+    if design.binary and design.n <= COUNTABLE:
+        # The statistics of many neurons at once, but of few if there are many strata.
+        step = max(NEURONS, STATISTICS // len(design.strata))
+        parts = [
+            _rows_by_counts(values[at : at + step], design, level, threads, compiled(values.size))
+            for at in range(0, max(1, len(values)), step)
+        ]
+    else:
+        blocks = row_blocks(len(values), design.n) or [slice(0, 0)]
+        parts = in_threads(
+            lambda part: _rows_by_ranks(values[part], design, level), blocks, threads
+        )
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Association(
         **columns,
@@ -153,19 +160,36 @@ def checked(
 
 
 def _rows_by_counts(
-    rows: np.ndarray, design: Design, level: float, compile_it: bool
+    rows: np.ndarray, design: Design, level: float, threads: int, compile_it: bool
 ) -> dict[str, np.ndarray]:
     """A binary signal: everything follows from whole numbers counted in sorted rows."""
     n, n1 = design.n, int(design.signal.sum())
     n0 = n - n1
-    all_samples = count(rows, np.flatnonzero(design.signal), compile_it)
+    positive = [np.flatnonzero(design.signal[samples]) for samples in design.strata]
+    everywhere = np.flatnonzero(design.signal)
+
+    def counted(part: slice) -> list[Counts]:
+        block = rows[part]
+        found = [count(block, everywhere, compile_it)]
+        for samples, own in zip(design.strata, positive, strict=True):
+            if not design.whole:
+                found.append(count(np.take(block, samples, axis=1), own, compile_it))
+        return found
+
+    block = COUNTED_BLOCK * (1 if design.whole else 8)
+    blocks = row_blocks(len(rows), n, block) or [slice(0, 0)]
+    by_block = in_threads(counted, blocks, threads)
+    all_samples, *strata = [
+        Counts(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        for found in zip(*by_block, strict=True)
+    ]
     dead = all_samples.dead.astype(bool)
-    if design.whole:
-        parts = [stratum_of(all_samples, n1, n0)]
-    else:
-        parts = [
-            _stratum(rows, samples, design.signal[samples], compile_it) for samples in design.strata
-        ]
+    parts = [
+        stratum_of(counts, len(own), len(samples) - len(own))
+        for counts, samples, own in zip(
+            strata or [all_samples], design.strata, positive, strict=True
+        )
+    ]
     cubes = float(n) ** 3 - n
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = np.sqrt(4 * n1 * n0 / n * (cubes - all_samples.ties) / 12)
@@ -178,17 +202,7 @@ def _rows_by_counts(
     return {**columns, "zeros": all_samples.zeros / n, "dead": dead}
 
 
-def _stratum(
-    rows: np.ndarray, samples: np.ndarray, signal: np.ndarray, compile_it: bool
-) -> Stratum:
-    positive = np.flatnonzero(signal)
-    counts = count(np.take(rows, samples, axis=1), positive, compile_it)
-    return stratum_of(counts, len(positive), len(samples) - len(positive))
-
-
-def _rows_by_ranks(
-    values: np.ndarray, design: Design, level: float, compile_it: bool
-) -> dict[str, np.ndarray]:
+def _rows_by_ranks(values: np.ndarray, design: Design, level: float) -> dict[str, np.ndarray]:
     """A signal of any values: everything follows from mid-ranks."""
     rows = as_real(values)
     dead = np.isnan(rows).any(axis=1) | (rows == rows[:, :1]).all(axis=1)

@@ -65,20 +65,23 @@ class RankedNeurons:
         self.ranks = np.empty((self.n, n_neurons), dtype=kind)
         self.squares = np.empty((len(self.sizes), n_neurons))
         self.dead = np.empty(n_neurons, dtype=bool)
-        compile_it = compiled(values.size)
+        self.compile_it = compiled(values.size)
         for at in range(0, n_neurons, NEURONS):
-            self._rank(values[at : at + NEURONS], slice(at, at + NEURONS), compile_it)
+            self._rank(values[at : at + NEURONS], slice(at, at + NEURONS))
 
-    def _rank(self, rows: np.ndarray, part: slice, compile_it: bool) -> None:
+    def _rank(self, rows: np.ndarray, part: slice) -> None:
         spoilt = np.isnan(rows).any(axis=1) if rows.dtype.kind == "f" else np.zeros(len(rows), bool)
-        self.dead[part] = spoilt | (rows == rows[:, :1]).all(axis=1)
-        clean = np.where(self.dead[part, None], rows.dtype.type(0), rows)
+        clean = np.where(spoilt[:, None], rows.dtype.type(0), rows) if spoilt.any() else rows
         for code, n in enumerate(self.sizes.tolist()):
             samples = np.flatnonzero(self.codes == code)
             chosen = clean if len(self.sizes) == 1 else np.take(clean, samples, axis=1)
-            ranks, ties = doubled_ranks(chosen, compile_it)
+            ranks, ties = doubled_ranks(chosen, self.compile_it)
             self.ranks[samples, part] = ranks.T
             self.squares[code, part] = (float(n) ** 3 - n - ties) / 3
+        # Only what is constant within every stratum can be constant over all samples.
+        dead = np.asarray(~self.squares[:, part].any(axis=0))
+        dead[dead] = (clean[dead] == clean[dead, :1]).all(axis=1)
+        self.dead[part] = dead | spoilt
 
     def associate(self, y: np.ndarray) -> Effects:
         """Stratified AUC, z and p of every neuron with one binary signal or several.
@@ -136,7 +139,12 @@ class RankedNeurons:
             rows = samples[self.codes[samples] == code]
             wide: type = np.int32 if len(rows) * int(self.sizes[code]) < 2**31 else np.int64
             whole: np.ndarray = np.zeros(self.ranks.shape[1], dtype=wide)
-            for row in rows:
-                np.add(whole, self.ranks[row], out=whole)
+            if self.compile_it:
+                from nbcorr.stats import accelerated
+
+                accelerated.add_rows(self.ranks, rows[None], whole[None])
+            else:
+                for row in rows:
+                    np.add(whole, self.ranks[row], out=whole)
             total += weight[code] * whole
         return total

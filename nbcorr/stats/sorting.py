@@ -19,7 +19,7 @@ import numpy as np
 from nbcorr.stats.ranks import tie_bounds
 
 COMPILE_ABOVE = 2_000_000  # values: with fewer, NumPy is done before numba has loaded
-COUNTED_BLOCK = 1 << 16  # values sorted at a time: they stay in the second-level cache
+COUNTED_BLOCK = 1 << 17  # values sorted at a time: they stay in the second-level cache
 RADIX_FROM = 1024  # values in a row: with fewer, emptying the buckets costs more than sorting
 COUNTABLE = 2_000_000  # samples: n^3 fits into int64
 
