@@ -180,6 +180,12 @@ def _controls(session: Session, model: str | None) -> Iterable[str]:
     return [*CONTROLS, "none"]
 
 
+def _transforms(session: Session, model: str | None) -> Iterable[str]:
+    from nbcorr.visualization.transforms import TRANSFORMS
+
+    return TRANSFORMS
+
+
 def _orders(session: Session, model: str | None) -> Iterable[str]:
     from nbcorr.correlation.table import _ORDERS
 
@@ -199,4 +205,5 @@ _VALUES: dict[str, Callable[[Session, str | None], Iterable[str]]] = {
     "pools": _pools,
     "controls": _controls,
     "orders": _orders,
+    "transforms": _transforms,
 }

@@ -245,6 +245,21 @@ def test_a_model_that_was_assigned_anew(recorded):
     assert "another" not in recorded.ok("%neurcorr record --twins 0;").out
 
 
+def test_what_is_attached_follows_a_model_that_was_assigned_anew(recorded):
+    recorded.ns["model"] = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.ReLU())
+    lines = recorded.ok("%neurcorr status").out.splitlines()
+    assert lines[1].startswith("# model, a Sequential: 1 of 2 layers (2), 10 neurons")
+    assert lines[2] == "#     recordings: none yet"
+
+
+def test_explore_leaves_out_a_model_that_did_not_make_the_recording(recorded):
+    with torch.no_grad():
+        recorded.ns["model"].out.bias += 1
+    ran = recorded.ok("%neurcorr explore;")
+    assert ran.line == "explorer = nc.explore(recording, correlates)"
+    assert "# without model: recording is of another, or other weights" in ran.out
+
+
 def test_assignment_and_silence(attached):
     ran = attached.ok("x = %neurcorr record --twins 0")
     assert attached.ns["x"] is attached.ns["recording"]

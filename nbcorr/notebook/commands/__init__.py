@@ -114,6 +114,11 @@ def _render(p: Parser) -> None:
     p.add("--size", type=int, metavar="PIXELS", help="side of the image (default: of the data)")
     p.add("--shape", type=image_shape, metavar="C,H,W", help="of the image, instead of --size")
     p.add("--preprocess", completes="variables", help="from images in 0..1 to the model's input")
+    p.add(
+        "--transforms",
+        completes="transforms",
+        help="robust, crop (keeps single pixels) or none (default: robust)",
+    )
     p.add("--seed", type=int, help="(default: 0)")
     _model_option(p)
     _name(p, "visualizations")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
 
 from nbcorr.notebook.commands.calls import Ref
-from nbcorr.notebook.commands.session import Attachment, Session, hook_count, remembered
+from nbcorr.notebook.commands.session import (
+    Attachment,
+    Session,
+    hook_count,
+    look,
+    remembered,
+)
 
 _NAMES_SHOWN = 6
 
@@ -19,7 +24,6 @@ def attach(args: Namespace, session: Session) -> None:
             refs[role] = session.variable(getattr(args, role))
     attachment = Attachment({role: ref.text for role, ref in refs.items()}, args.layers)
     attachment.seen = {role: remembered(ref.value) for role, ref in refs.items()}
-    attachment.hooks = hook_count(refs["model"].value)
     look(attachment, refs["model"], refs.get("data"))
     before = session.attached.pop(args.model, None)
     if before is not None and before.seen["model"]() is refs["model"].value:
@@ -54,22 +58,6 @@ def detach(args: Namespace, session: Session) -> None:
         session.current = next(reversed(session.attached), None)
     now = f"; current is now {session.current}" if session.current else ""
     session.say(f"detached {name}{now}")
-
-
-def look(attachment: Attachment, model: Ref, data: Ref | None) -> None:
-    """Resolve the chosen layers and count their units, running one sample where there is one."""
-    import nbcorr
-    from nbcorr.network.layers import resolve_layers
-
-    chosen = resolve_layers(model.value, attachment.layers or "auto")
-    example = None if data is None or isinstance(data.value, Iterator) else data.value
-    table = nbcorr.layers(model.value, example)
-    units = dict(zip(table["layer"].values.tolist(), table["units"].values.tolist(), strict=True))
-    attachment.total = len(units)
-    attachment.units = {name: units.get(name, -1) for name in chosen}
-    attachment.reused = bool(
-        (table["calls"].sel(layer=[n for n in chosen if n in units]) > 1).any()
-    )
 
 
 def _described(attachment: Attachment, model: Ref) -> str:

@@ -105,6 +105,9 @@ class Session:
         ref = self.variable(name, "model" if role == "model" else "any")
         if attachment.seen[role]() is not ref.value:
             self.say(f"{name} holds another object than when it was attached: using what it is now")
+            if role == "model":
+                look(attachment, ref, self.used(attachment, "data"))
+                attachment.recordings = {}
             attachment.seen[role] = remembered(ref.value)
         return ref
 
@@ -190,6 +193,22 @@ def remembered(value: Any) -> Remembered:
         return weakref.ref(value)
     except TypeError:
         return lambda: value
+
+
+def look(attachment: Attachment, model: Ref, data: Ref | None) -> None:
+    """Resolve the chosen layers and count their units, running one sample where there is one."""
+    import nbcorr
+    from nbcorr.network.layers import resolve_layers
+
+    chosen = resolve_layers(model.value, attachment.layers or "auto")
+    example = None if data is None or isinstance(data.value, Iterator) else data.value
+    table = nbcorr.layers(model.value, example)
+    units = dict(zip(table["layer"].values.tolist(), table["units"].values.tolist(), strict=True))
+    calls = dict(zip(table["layer"].values.tolist(), table["calls"].values.tolist(), strict=True))
+    attachment.total = len(units)
+    attachment.units = {name: units.get(name, -1) for name in chosen}
+    attachment.reused = any(calls.get(name, 1) > 1 for name in chosen)
+    attachment.hooks = hook_count(model.value)
 
 
 def hook_count(model: Any) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-
 from nbcorr.notebook.commands.calls import Call, Ref, given
 from nbcorr.notebook.commands.session import Attachment, Session
 
@@ -70,24 +69,27 @@ def exemplars(args: Namespace, session: Session) -> Call:
     model = session.model(attachment)
     neurons = _neurons(args, session, model)
     positional = [model, _data(args, session, attachment), neurons]
-    return Call("exemplars", positional, given(k=args.k), "exemplars", args.name)
+    options = given(k=args.k)
+    return Call("exemplars", positional, options, "exemplars", args.name, _shows(None))
 
 
 def render(args: Namespace, session: Session) -> Call:
     """The images that maximise neurons."""
-    from nbcorr.notebook.commands.gallery import show
-
     attachment = session.attachment(args.model)
     model = session.model(attachment)
     neurons = _neurons(args, session, model)
+    exemplars = session.find("exemplars", None, args.model)
     options = given(
         shape=_shape(args, session, attachment),
         steps=args.steps,
         preprocess=session.variable(args.preprocess) if args.preprocess else None,
-        exemplars=session.find("exemplars", None, args.model),
+        transforms=args.transforms,
+        exemplars=exemplars,
         seed=args.seed,
     )
-    return Call("visualize", [model, neurons], options, "visualizations", args.name, show)
+    return Call(
+        "visualize", [model, neurons], options, "visualizations", args.name, _shows(exemplars)
+    )
 
 
 def explore(args: Namespace, session: Session) -> Call:
@@ -98,8 +100,11 @@ def explore(args: Namespace, session: Session) -> Call:
     options = _pictures(args, session)
     if session.attached:
         attachment = session.attachment(args.model)
-        if _is_of(recording, session.model(attachment)):
-            options |= given(model=session.model(attachment), data=session.used(attachment, "data"))
+        model = session.model(attachment)
+        if _is_of(recording, model):
+            options |= given(model=model, data=session.used(attachment, "data"))
+        else:
+            session.say(f"without {model.text}: {recording.text} is of another, or other weights")
     return Call("explore", positional, options, "explorer", args.name)
 
 
@@ -109,6 +114,20 @@ def report(args: Namespace, session: Session) -> Call:
     correlates = session.need("correlates", args.correlates, args.model)
     positional = [args.path, recording, correlates]
     return Call("report", positional, _pictures(args, session), "page", args.name)
+
+
+def _shows(exemplars: Ref | None) -> Callable[[Any], None]:
+    """What displays pictures once they are made: visualisations, or exemplars alone."""
+
+    def show(result: Any) -> None:
+        from nbcorr.notebook.commands import gallery
+
+        if "reached" in result:
+            gallery.show(result, None if exemplars is None else exemplars.value)
+        else:
+            gallery.show(None, result)
+
+    return show
 
 
 def _variable(args: Namespace, session: Session, attachment: Attachment, role: str) -> Ref | None:
