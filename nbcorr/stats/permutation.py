@@ -150,8 +150,17 @@ def permuted_signals(
 
 def _places(n: int, k: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """For each permutation the new places, in random order, of k things among n."""
+    if k * k < 4 * n:
+        # Draws with replacement, whole rows again until no place repeats: still uniform.
+        places = rng.integers(0, n, (count, k))
+        while True:
+            ordered = np.sort(places, axis=1)
+            again = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+            if len(again) == 0:
+                return places
+            places[again] = rng.integers(0, n, (len(again), k))
     if k * 25 < n:
-        return np.array([rng.choice(n, k, replace=False) for _ in range(count)]).reshape(count, k)
+        return np.array([rng.choice(n, k, replace=False) for _ in range(count)])
     return rng.permuted(np.tile(np.arange(n), (count, 1)), axis=1)[:, :k]
 
 

@@ -8,7 +8,7 @@ faster; without it the same whole numbers come from NumPy, slower.
 from __future__ import annotations
 
 import functools
-import importlib.util
+import importlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,8 +63,12 @@ class Keys(NamedTuple):
 
 @functools.cache
 def numba_available() -> bool:
-    """Whether numba can be imported."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether numba is installed, fits this NumPy, and has a place to keep what it compiles."""
+    try:
+        importlib.import_module("nbcorr.stats.accelerated")
+    except (ImportError, RuntimeError):
+        return False
+    return True
 
 
 def compiled(n_values: int) -> bool:

@@ -124,3 +124,13 @@ def test_engines_and_threads_do_not_show(monkeypatch):
 def test_the_sort_is_chosen_by_measuring():
     for _ in ENGINES[1:]:
         assert sorting.radix_is_faster() in (True, False)
+
+
+def test_a_numba_that_does_not_load_is_done_without(monkeypatch):
+    def refuse(name):
+        raise ImportError("Numba needs another NumPy")
+
+    sorting.numba_available.cache_clear()
+    monkeypatch.setattr(sorting.importlib, "import_module", refuse)
+    assert not sorting.compiled(10**9)
+    sorting.numba_available.cache_clear()
