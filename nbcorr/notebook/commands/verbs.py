@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any
+
 from nbcorr.notebook.commands.calls import Call, Ref, given
 from nbcorr.notebook.commands.session import Attachment, Session
 
