@@ -329,7 +329,10 @@ class Explorer(widgets.VBox):
         return float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
 
     def _strongest(self) -> str:
+        """The strongest of the neurons that pass every control, or of all where none does."""
         effect = folded(self._correlates["auc"].values)
+        passing = holds(self._correlates).values
+        effect = np.where(passing, effect, np.nan) if passing.any() else effect
         if not np.isfinite(effect).any():
             return ""
         return neuron_label(*self._correlates.indexes["neuron"][int(np.nanargmax(effect))])
