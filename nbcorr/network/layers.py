@@ -59,7 +59,7 @@ def layers(model: nn.Module, example: Any = None) -> xr.Dataset:
         output as float32, -1 where unknown) and ``calls`` (times it runs in one forward pass,
         -1 where unknown).
     """
-    leaves = {name: module for name, module in model.named_modules() if is_leaf(name, module)}
+    leaves = leaf_modules(model)
     shapes: dict[str, tuple[int, ...]] = {}
     units = {name: _units_of_parameters(module) for name, module in leaves.items()}
     calls = dict.fromkeys(leaves, -1 if example is None else 0)
@@ -111,11 +111,20 @@ def is_explicit(model: nn.Module, chosen: str | Sequence[str]) -> set[str]:
     return names & ({chosen} if isinstance(chosen, str) else set(chosen))
 
 
-def is_leaf(name: str, module: nn.Module) -> bool:
-    """Whether a module makes activations of its own rather than containing others that do."""
-    if name and isinstance(module, _ACTIVE):
-        return True
-    return bool(name) and not any(module.children()) and not isinstance(module, _PASSIVE)
+def leaf_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that make activations of their own rather than containing others that do."""
+    leaves: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        inside = any(ancestor in leaves for ancestor in _ancestors(name))
+        whole = isinstance(module, _ACTIVE) or not any(module.children())
+        if name and whole and not inside and not isinstance(module, _PASSIVE):
+            leaves[name] = module
+    return leaves
+
+
+def _ancestors(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
 
 
 def call_label(name: str, call: int) -> str:
@@ -133,19 +142,20 @@ def _matches(model: nn.Module, choice: str) -> list[str]:
     modules = dict(model.named_modules())
     if choice in modules and choice:
         return [choice]
-    leaves = [name for name, module in modules.items() if is_leaf(name, module)]
+    leaves = leaf_modules(model)
     if choice == "all":
-        return leaves
+        return list(leaves)
     if choice == "auto":
-        active = [name for name in leaves if isinstance(modules[name], _ACTIVATIONS)]
-        return active or [name for name in leaves if any(True for _ in modules[name].parameters())]
+        active = [name for name, module in leaves.items() if isinstance(module, _ACTIVATIONS)]
+        return active or [
+            name for name, module in leaves.items() if next(module.parameters(), None) is not None
+        ]
+    globbed = leaves if "*" in choice else modules
     matched = [
         name
-        for name in modules
-        if name and (fnmatch.fnmatchcase(name, choice) or type(modules[name]).__name__ == choice)
+        for name, module in globbed.items()
+        if name and (fnmatch.fnmatchcase(name, choice) or type(module).__name__ == choice)
     ]
-    if "*" in choice:
-        matched = [name for name in matched if is_leaf(name, modules[name])]
     if not matched:
         raise ValueError(unknown("layer", choice, [name for name in modules if name]))
     return matched

@@ -55,7 +55,15 @@ def test_a_convolution_that_holds_its_padding_is_one_layer():
         def forward(self, x):
             return super().forward(self.pad(x))
 
-    assert resolve_layers(nn.Sequential(Padded()), "all") == ["0"]
+    class Same(nn.Module):
+        def forward(self, x):
+            return x
+
+    whole = nn.Sequential(Padded(), nn.MultiheadAttention(4, 2))
+    whole[0].same = Same()
+    assert resolve_layers(whole, "all") == ["0", "1"]
+    assert resolve_layers(whole, "*") == ["0", "1"]
+    assert resolve_layers(whole, "0.same") == ["0.same"]
 
 
 def test_an_unknown_layer_names_the_nearest(model):
