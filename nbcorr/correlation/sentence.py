@@ -28,7 +28,7 @@ def sentence(correlates: xr.Dataset) -> str:
 def _tested(correlates: xr.Dataset) -> str:
     attrs = correlates.attrs
     live = correlates.sizes["neuron"] - attrs["n_dead"]
-    dead = f" ({attrs['n_dead']} dead ones left out)" if attrs["n_dead"] else ""
+    dead = f" (and {attrs['n_dead']} dead, left out)" if attrs["n_dead"] else ""
     layers = len(correlates.indexes["neuron"].get_level_values("layer").unique())
     positives = f", {attrs['n_positive']} of them positive" if "n_positive" in attrs else ""
     stratified = attrs["strata"] != "none"

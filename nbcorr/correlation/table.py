@@ -15,7 +15,7 @@ from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label
 
 # What "strongest" means, largest first.
-_ORDERS: dict[str, Callable[[xr.Dataset], np.ndarray]] = {
+ORDERS: dict[str, Callable[[xr.Dataset], np.ndarray]] = {
     "auc": lambda c: folded(c["auc"].values),
     "rho": lambda c: np.abs(c["rho"].values),
     "q": lambda c: -c["q"].values,
@@ -51,12 +51,12 @@ def top(correlates: xr.Dataset, n: int = 20, by: str = "auc") -> Table:
     """
     if n < 1:
         raise ValueError(f"n is {n}; expected at least 1")
-    if by not in _ORDERS:
-        raise ValueError(unknown("order", by, _ORDERS))
+    if by not in ORDERS:
+        raise ValueError(unknown("order", by, ORDERS))
     if by not in correlates:
         reasons = "; ".join(correlates.attrs.get("controls_missing", []))
         raise ValueError(f"the correlates have no {by!r}{': ' + reasons if reasons else ''}")
-    order = np.argsort(-_ORDERS[by](correlates), kind="stable")
+    order = np.argsort(-ORDERS[by](correlates), kind="stable")
     alive = order[~correlates["dead"].values[order].astype(bool)]
     return Table(correlates.isel(neuron=alive[:n]))
 

@@ -147,9 +147,7 @@ def _matches(model: nn.Module, choice: str) -> list[str]:
         return list(leaves)
     if choice == "auto":
         active = [name for name, module in leaves.items() if isinstance(module, _ACTIVATIONS)]
-        return active or [
-            name for name, module in leaves.items() if next(module.parameters(), None) is not None
-        ]
+        return active or [name for name, module in leaves.items() if _has_parameters(module)]
     globbed = leaves if "*" in choice else modules
     matched = [
         name
@@ -159,6 +157,10 @@ def _matches(model: nn.Module, choice: str) -> list[str]:
     if not matched:
         raise ValueError(unknown("layer", choice, [name for name in modules if name]))
     return matched
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
 
 def _units_of_parameters(module: nn.Module) -> int:

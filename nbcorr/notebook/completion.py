@@ -187,9 +187,9 @@ def _transforms(session: Session, model: str | None) -> Iterable[str]:
 
 
 def _orders(session: Session, model: str | None) -> Iterable[str]:
-    from nbcorr.correlation.table import _ORDERS
+    from nbcorr.correlation.table import ORDERS
 
-    return _ORDERS
+    return ORDERS
 
 
 _VALUES: dict[str, Callable[[Session, str | None], Iterable[str]]] = {

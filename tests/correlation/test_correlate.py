@@ -110,7 +110,7 @@ def test_dead_neurons_are_nan_and_counted(recording):
         assert np.isnan(float(result[name][7])), name
     assert not bool(result["replicated"][7])
     assert np.isfinite(result["q"].values[np.arange(60) != 7]).all()
-    assert "(1 dead ones left out)" in result.attrs["sentence"]
+    assert "59 neurons (and 1 dead, left out) of 2 layers" in result.attrs["sentence"]
 
 
 def test_missing_controls_are_named(recording):
