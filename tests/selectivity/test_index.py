@@ -49,7 +49,7 @@ def test_text_labels_and_one_layer():
         (lambda r: r.drop_vars("label"), "the recording has no label"),
         (lambda r: r.isel(sample=r.label.values == 1), "all samples have label 1"),
         (
-            lambda r: r.assign(activation=("sample neuron".split(), -r.activation.values)),
+            lambda r: r.assign(activation=(["sample", "neuron"], -r.activation.values)),
             "negative",
         ),
     ],
