@@ -21,9 +21,10 @@ STYLE = """<style>
 .nbcorr-card{font:13px/1.45 var(--jp-ui-font-family,system-ui);color:var(--jp-ui-font-color1,#222);
  max-width:560px}
 .nbcorr-card h3{font:600 15px/1.3 var(--jp-code-font-family,monospace);margin:0 0 6px}
-.nbcorr-card .pictures{display:flex;flex-wrap:wrap;gap:6px;align-items:flex-start;margin:8px 0}
-.nbcorr-card figure{margin:0;width:64px}
-.nbcorr-card figure.seen{width:134px}
+.nbcorr-card .pictures{display:grid;grid-template-columns:repeat(auto-fill,64px);gap:6px;
+ align-items:start;margin:8px 0}
+.nbcorr-card figure{margin:0}
+.nbcorr-card figure.seen{grid-area:span 2/span 2}
 .nbcorr-card img{width:100%;display:block;border-radius:3px;image-rendering:pixelated;
  border:1px solid var(--jp-border-color2,#ccc);box-sizing:border-box}
 .nbcorr-card figcaption,.nbcorr-card .quiet{font-size:11px;color:var(--jp-ui-font-color2,#666);

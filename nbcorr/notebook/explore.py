@@ -108,9 +108,8 @@ class Explorer(widgets.VBox):
     @property
     def neurons(self) -> xr.Dataset:
         """The brushed neurons, or all that pass the threshold, as correlates."""
-        brushed = self._map.points.selected
-        chosen = self._shown if brushed is None or len(brushed) == 0 else self._shown[brushed]
-        return self._correlates.isel(neuron=chosen)
+        brushed = self._map.selected
+        return self._correlates.isel(neuron=self._shown[brushed] if len(brushed) else self._shown)
 
     @traitlets.validate("layers")
     def _valid_layers(self, proposal: dict[str, Any]) -> tuple[str, ...]:
@@ -187,7 +186,7 @@ class Explorer(widgets.VBox):
         traitlets.link((self._measures, "value"), (self, "measure"))
         for name, slider in self._sliders.items():
             slider.observe(self._when(name, self._take_threshold), "value")
-        self._map.points.observe(lambda change: self._fill_list(), "selected")
+        self._map.on_brush(self._fill_list)
         self._list.observe(self._take_neuron, "value")
         self.observe(lambda change: self._change_measure(), "measure")
         self.observe(lambda change: self._filter(), ["layers", "threshold"])
@@ -265,6 +264,8 @@ class Explorer(widgets.VBox):
             if not self.neuron:
                 self._card.value = ""
                 return
+            if self.neuron in [label for _, label in self._list.options]:
+                self._list.value = self.neuron
             neuron = parse_neurons(self.neuron)[0]
             missing = self._missing_pictures(neuron)
             self._draw_card(neuron, "Looking for exemplars and rendering …" if missing else "")
@@ -329,8 +330,9 @@ class Explorer(widgets.VBox):
         return float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
 
     def _strongest(self) -> str:
-        """The strongest of the neurons that pass every control, or of all where none does."""
-        effect = folded(self._correlates["auc"].values)
+        """The neuron farthest beyond the untrained twins, where they are known, or from chance."""
+        known = "excess" in self._correlates
+        effect = (self._correlates["excess"] if known else folded(self._correlates["auc"])).values
         passing = holds(self._correlates).values
         effect = np.where(passing, effect, np.nan) if passing.any() else effect
         if not np.isfinite(effect).any():

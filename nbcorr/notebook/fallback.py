@@ -28,10 +28,10 @@ def explorer_png(
     figure = Figure(figsize=(10, 3.6), dpi=110, layout="constrained", facecolor="white")
     grid = figure.add_gridspec(2, 8)
     axes = figure.add_subplot(grid[:, :4])
-    passing = holds(correlates).values
+    passing, dead = holds(correlates).values, correlates["dead"].values.astype(bool)
     sure = -np.log10(np.maximum(correlates["q"].values, 1e-300))
     for group, colour, marker, name in (
-        (~passing, GREY, "o", "other"),
+        (~passing & ~dead, GREY, "o", "other"),
         (passing, ORANGE, "D", "passes every control"),
     ):
         axes.scatter(

@@ -1,7 +1,7 @@
 """Pictures for people: arrays of any channel count as crisp PNGs, and exemplars with their masks.
 
 An image is an array (y, x, channel) or (y, x), floating 0..1 or uint8. A mask is shown as MILAN
-shows it (Hernandez et al. 2022, section 3): outside at a quarter of its brightness, here with a
+shows it (Hernandez et al. 2022, section 3): darker outside, here at half its brightness and with a
 thin outline as well, so that it reads on dark images too.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image
 #: Orange of the Okabe-Ito palette, told apart under every common colour blindness.
 OUTLINE = (230, 159, 0)
 #: Brightness left outside a mask.
-OUTSIDE = 0.25
+OUTSIDE = 0.5
 #: Images smaller than this are enlarged by whole pixels until their longer side reaches it.
 LEGIBLE_SIDE = 96
 

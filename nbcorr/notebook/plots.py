@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import bqplot
 import numpy as np
 
@@ -67,46 +69,54 @@ class Spread:
 
 
 class Map:
-    """Neurons by effect (AUC) and by how sure it is (-log10 q), to be brushed."""
+    """Neurons by effect (AUC) and by how sure it is (-log10 q), to be brushed.
+
+    Those that pass every control are diamonds, the others circles: told apart without colour.
+    """
 
     def __init__(self) -> None:
-        x, y = bqplot.LinearScale(), bqplot.LinearScale(min=0.0)
-        self.x, self.y = x, y
-        shape = bqplot.ColorScale(colors=[GREY, ORANGE], min=0.0, max=1.0)
-        scales = {"x": x, "y": y, "color": shape}
-        self.points = bqplot.Scatter(
-            x=[0.5],
-            y=[0.0],
-            color=[0.0],
-            scales=scales,
-            default_size=36,
-            stroke="#555555",
-            selected_style={"stroke": BLUE, "stroke-width": "2"},
-            unselected_style={"opacity": "0.25"},
-        )
-        self.across = bqplot.Axis(scale=x, label="AUC", tick_format=".2f", label_color=_LABEL)
+        self.x, self.y = bqplot.LinearScale(), bqplot.LinearScale(min=0.0)
+        self.others = self._points("circle", GREY)
+        self.passing = self._points("diamond", ORANGE)
+        self._places = {self.others: np.arange(0), self.passing: np.arange(0)}
+        self.across = bqplot.Axis(scale=self.x, label="AUC", tick_format=".2f", label_color=_LABEL)
         self.up = bqplot.Axis(
-            scale=y,
+            scale=self.y,
             orientation="vertical",
             label="-log10 q",
             tick_format="~g",
             label_offset="34px",
             label_color=_LABEL,
         )
+        marks = list(self._places)
         self.brush = bqplot.interacts.BrushSelector(
-            x_scale=x, y_scale=y, marks=[self.points], color=BLUE
+            x_scale=self.x, y_scale=self.y, marks=marks, color=BLUE
         )
         self.figure = bqplot.Figure(
-            marks=[self.points],
+            marks=marks,
             axes=[self.across, self.up],
             interaction=self.brush,
             fig_margin={**_MARGIN, "bottom": 44},
             layout={"height": "330px", "width": "100%"},
         )
 
+    @property
+    def selected(self) -> np.ndarray:
+        """The brushed neurons, as positions in what `show` was given; empty: no brush."""
+        brushed = [
+            places[mark.selected]
+            for mark, places in self._places.items()
+            if mark.selected is not None and len(mark.selected)
+        ]
+        return np.sort(np.concatenate(brushed)) if brushed else np.arange(0)
+
+    def on_brush(self, act: Callable[[], None]) -> None:
+        """Call ``act`` whenever the brush has taken other neurons."""
+        for mark in self._places:
+            mark.observe(lambda change: act(), "selected")
+
     def show(self, auc: np.ndarray, q: np.ndarray, holds: np.ndarray) -> None:
-        """Draw these neurons; those that pass every control in orange."""
-        self.points.selected = None
+        """Draw these neurons; nothing is brushed then."""
         sure = -np.log10(np.maximum(q, 1e-300))
         if len(auc):
             reach = max(0.05, 1.1 * float(np.abs(auc - 0.5).max()))
@@ -114,9 +124,24 @@ class Map:
             self.y.max = max(1.5, 1.1 * float(sure.max()))
             self.across.tick_values = _ticks(0.5 - reach, 0.5 + reach)
             self.up.tick_values = _ticks(0, self.y.max)
-        with self.points.hold_sync():
-            self.points.x, self.points.y = auc, sure
-            self.points.color = holds.astype(float)
+        for mark, here in ((self.others, ~holds), (self.passing, holds)):
+            self._places[mark] = np.flatnonzero(here)
+            mark.selected = None
+            with mark.hold_sync():
+                mark.x, mark.y = auc[here], sure[here]
+
+    def _points(self, marker: str, colour: str) -> bqplot.Scatter:
+        return bqplot.Scatter(
+            x=np.zeros(0),
+            y=np.zeros(0),
+            scales={"x": self.x, "y": self.y},
+            colors=[colour],
+            marker=marker,
+            default_size=40,
+            stroke="#555555",
+            selected_style={"stroke": BLUE, "stroke-width": "2"},
+            unselected_style={"opacity": "0.25"},
+        )
 
 
 def _ticks(low: float, high: float, whole: bool = False) -> list[float]:

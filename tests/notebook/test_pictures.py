@@ -90,7 +90,7 @@ def test_mask_darkens_outside_and_outlines() -> None:
     mask[2:6, 2:6] = True
     shown = pictures.with_mask(image, mask)
     assert shown.shape == (96, 96, 3)
-    assert shown[0, 0].tolist() == [50, 50, 50]
+    assert shown[0, 0].tolist() == [100, 100, 100]
     assert shown[48, 48].tolist() == [200, 200, 200]
     assert tuple(shown[24, 24]) == pictures.OUTLINE
     outlined = (shown == pictures.OUTLINE).all(axis=2)
@@ -127,7 +127,7 @@ def test_overlay_matches_its_image(channels: int, size: tuple[int, int]) -> None
     overlay = np.asarray(opened(pictures.mask_overlay_uri(mask, 96, channels)).convert("RGBA"))
     assert overlay.shape[1::-1] == size
     assert overlay[20, 20, 3] == 0
-    assert overlay[90, 20].tolist() == [0, 0, 0, 191]
+    assert overlay[90, 20].tolist() == [0, 0, 0, 128]
     assert overlay[0, 0].tolist() == [*pictures.OUTLINE, 255]
 
 
