@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+
+import nbformat
+
+import nbcorr as nc
+from tests.conftest import planted_recording
+
 from .jupyter import JupyterTab, eventually
 
 SETUP = """
@@ -85,3 +92,42 @@ def test_python_follows_layer_threshold_and_brush(lab: JupyterTab) -> None:
     view.get_by_text("AUC ≥ 0.550").wait_for()
     notebook.close()
     assert lab.console_errors == []
+
+
+def test_notebook7_shows_the_explorer_and_python_follows(notebook7: JupyterTab) -> None:
+    notebook = notebook7.open_notebook([SETUP, MODEL, EXPLORE])
+    notebook.run_all()
+    view = notebook.output(2)
+    view.locator(".nbcorr-card figure.seen img").wait_for()
+    view.locator(".widget-select select option", has_text="1  (8)").first.click()
+    eventually(lambda: notebook.python("explorer.layers") == ["1"])
+    shown = notebook.python("explorer.neurons.sizes['neuron']")
+    notebook7.drag(view.locator(".bqplot").nth(1), (0.16, 0.06), (0.6, 0.8))
+    eventually(lambda: 0 < notebook.python("explorer.neurons.sizes['neuron']") < shown)
+    notebook7.screenshot("explorer-notebook7")
+    notebook.close()
+
+
+def test_a_picture_stands_in_where_there_is_no_kernel(lab: JupyterTab) -> None:
+    """A notebook from elsewhere, opened and not run: Lab does not trust its widgets."""
+    bundle = saved_outputs()
+    cell = nbformat.v4.new_code_cell(EXPLORE, execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("execute_result", data=bundle, execution_count=1)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": kernel}
+    content = nbformat.writes(nbformat.v4.new_notebook(cells=[cell], metadata=metadata))
+    saved = lab.server.root / "saved-elsewhere.ipynb"
+    saved.write_text(content, encoding="utf-8")
+    notebook = lab.open_notebook(saved)
+    notebook.output(0).locator("img").wait_for()
+    lab.screenshot("explorer-without-kernel")
+    assert notebook.output(0).locator(".nbcorr-explorer").count() == 0
+    notebook.close()
+
+
+def saved_outputs() -> dict:
+    """The mimebundle a notebook keeps of the explorer, its picture as base64."""
+    explorer = nc.explore(planted_recording(twins=2))
+    bundle = dict(explorer._repr_mimebundle_()[0])
+    bundle["image/png"] = base64.b64encode(bundle["image/png"]).decode()
+    return bundle
