@@ -17,6 +17,7 @@ from nbcorr.recording.arrays import over_neurons
 from nbcorr.recording.blocks import neuron_blocks
 from nbcorr.stats.association import associate
 from nbcorr.stats.multiple import fdr
+from nbcorr.stats.permutation import max_t
 
 _PER_NEURON = (
     "auc",
@@ -37,6 +38,7 @@ def correlate(
     strata: str | xr.DataArray | Sequence[Any] | np.ndarray | None = "auto",
     controls: Iterable[str] = CONTROLS,
     *,
+    permutations: int = 0,
     seed: int = 0,
 ) -> xr.Dataset:
     """Correlate every neuron of a recording with a signal.
@@ -55,8 +57,11 @@ def correlate(
         has it, so that a neuron is not credited for knowing the class. None: all together.
     controls : iterable of {"untrained", "replication"}
         One that cannot be computed is named in ``attrs["controls_missing"]``.
+    permutations : int
+        With more than 0, family-wise p-values by that many permutations of the signal within
+        strata: right however the neurons hang together, none below 1 / (permutations + 1).
     seed : int
-        Of the split into halves.
+        Of the split into halves and of the permutations.
 
     Returns
     -------
@@ -65,7 +70,8 @@ def correlate(
         binary) with its 95 % interval ``auc_low``, ``auc_high``; ``rank_biserial`` = 2 auc - 1;
         ``rho`` (Spearman over all samples, unstratified) and ``rho_max``, the largest ``|rho|``
         possible; ``p`` and ``q`` (Benjamini-Hochberg over the live neurons) of the stratified
-        test, ``q_unstratified`` of the plain one; ``zeros``, ``dead``. With controls:
+        test, ``q_unstratified`` of the plain one; ``p_familywise`` (Westfall & Young's max-T)
+        where permutations were asked for; ``zeros``, ``dead``. With controls:
         ``auc_selection``, ``auc_heldout`` and ``replicated``; ``auc_untrained`` and ``excess``.
         A dead (constant) neuron is NaN and counted in ``attrs["n_dead"]``.
 
@@ -99,6 +105,10 @@ def correlate(
     # Spearman's rho has variance 1 / (n - 1) over permutations, whatever the ties.
     plain_p = 2 * ndtr(-np.abs(columns["rho"]) * np.sqrt(n["n"] - 1))
     result["q_unstratified"] = ("neuron", fdr(plain_p))
+    if permutations:
+        everything = np.concatenate(list(neuron_blocks(recording["activation"])))
+        tested = max_t(everything, values, codes, n_permutations=permutations, seed=seed)
+        result["p_familywise"] = ("neuron", tested.p_familywise)
     missing = []
     for control, compute in (("untrained", untrained), ("replication", replication)):
         if control in chosen:
@@ -112,6 +122,7 @@ def correlate(
         "strata": strata_name,
         "controls": [c for c in chosen if not any(m.startswith(c) for m in missing)],
         "controls_missing": missing,
+        "permutations": permutations,
         "seed": seed,
         **_origin(recording),
     }

@@ -7,6 +7,7 @@ import xarray as xr
 from sklearn.metrics import roc_auc_score
 
 import nbcorr as nc
+from nbcorr.stats.association import associate
 from tests.conftest import planted_recording
 
 
@@ -150,6 +151,28 @@ def test_one_layer_selected_by_xarray(recording):
     part = nc.correlate(recording.sel(layer="late"))
     np.testing.assert_array_equal(part["auc"], whole.sel(layer="late")["auc"])
     assert part.indexes["neuron"][0] == ("late", 0)
+
+
+def test_family_wise_p_by_permutation(recording):
+    """Against a literal single-step max-T with permutations of its own: a one-sided bound."""
+    result = nc.correlate(recording, permutations=200, controls=())
+    assert result.attrs["permutations"] == 200
+    y = recording.relative_performance.values.astype(bool)
+    rng = np.random.default_rng(1)
+    label = recording.label.values
+    largest = []
+    for _ in range(100):
+        shuffled = y.copy()
+        for stratum in range(4):
+            shuffled[label == stratum] = rng.permutation(y[label == stratum])
+        z = associate(recording.activation.values.T, shuffled, label).z
+        largest.append(np.nanmax(np.abs(z)))
+    observed = np.abs(associate(recording.activation.values.T, y, label).z)
+    literal = (1 + (np.array(largest)[:, None] >= observed).sum(0)) / 101
+    assert (result["p_familywise"] <= literal + 0.15).all()
+    assert (result["p_familywise"][:5] < 0.01).all()
+    assert (result["p_familywise"][5:] > 0.05).all()
+    assert "p_familywise" not in nc.correlate(recording, controls=())
 
 
 def test_blocks_do_not_change_the_numbers(recording, monkeypatch):

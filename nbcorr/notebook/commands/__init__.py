@@ -81,7 +81,8 @@ def _correlate(p: Parser) -> None:
         completes="controls",
         help="untrained, replication, or none (default: both)",
     )
-    p.add("--seed", type=int, help="of the split into halves (default: 0)")
+    p.add("--permutations", type=int, metavar="N", help="for family-wise p-values (default: 0)")
+    p.add("--seed", type=int, help="of the split and the permutations (default: 0)")
     _model_option(p)
     _name(p, "correlates")
 

@@ -49,6 +49,7 @@ def correlate(args: Namespace, session: Session) -> Call:
         signal=_column(args.signal, recording, session),
         strata=_column(args.strata, recording, session),
         controls=args.controls,
+        permutations=args.permutations,
         seed=args.seed,
     )
     if args.strata == "none":
