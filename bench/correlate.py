@@ -20,17 +20,18 @@ for _library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "NUMBA_NUM", "POLARS_MAX"
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import io
-import json
 import statistics
 import time
 import tracemalloc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.stats
+from _figures import Figures, command
 
 from nbcorr.stats import RankedNeurons, associate, max_t
 from nbcorr.stats.centred import doubled_ranks
@@ -129,28 +130,17 @@ def _illico(x: np.ndarray, y: np.ndarray) -> dict[str, tuple[Call, int]]:
     for name, matrix in formats.items():
         data = anndata.AnnData(matrix, obs=groups)
         calls[f"illico {name}"] = (
-            lambda data=data: asymptotic_wilcoxon(
-                data, is_log1p=False, group_keys="y", reference="zero", n_threads=1
+            functools.partial(
+                asymptotic_wilcoxon,
+                data,
+                is_log1p=False,
+                group_keys="y",
+                reference="zero",
+                n_threads=1,
             ),
             len(x),
         )
     return calls
-
-
-class Figures:
-    """Named figures with their goals; a goal of None is only told."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[str, object]] = {}
-
-    def add(
-        self, name: str, value: float, goal: float | None, how: str, *, less: bool = False
-    ) -> None:
-        met = None if goal is None else bool(value <= goal if less else value >= goal)
-        self.rows[name] = {"value": round(value, 4), "goal": goal, "ok": met, "how": how}
-        sign = "" if goal is None else f"  goal {'<=' if less else '>='} {goal:g}"
-        verdict = {None: "", True: "  met", False: "  MISSED"}[met]
-        print(f"{name:44s} {value:10.3g}{sign}{verdict}", flush=True)
 
 
 PEER_GOALS = {
@@ -196,13 +186,13 @@ def against_sort_and_peers(figures: Figures, n_neurons: int, rounds: int) -> Non
             if name in times:
                 figures.add(f"{name} / ours, {kind}", times[name], goal, "its documented call")
             else:
-                print(f"{name}: not installed, left out")
+                figures.leave_out(f"{name} / ours, {kind}", "not installed, left out")
         formats = [times[name] for name in times if name.startswith("illico")]
         if formats:
             goal = 8 if kind == "relu90" else 15
             figures.add(f"illico / ours, {kind}", min(formats), goal, "best of dense and CSC")
         else:
-            print("illico: not installed, left out")
+            figures.leave_out(f"illico / ours, {kind}", "not installed, left out")
 
 
 def many_signals_and_permutations(figures: Figures, n_neurons: int, rounds: int) -> None:
@@ -262,21 +252,16 @@ def threads_and_memory(figures: Figures, n_neurons: int, rounds: int) -> None:
     figures.add("memory beyond the input, MB", peak / 1e6, 10, "tracemalloc peak", less=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="write the figures to this file")
-    parser.add_argument("--neurons", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=9)
-    asked = parser.parse_args()
+def measure(figures: Figures, asked: argparse.Namespace) -> None:
     if not importlib.util.find_spec("numba"):
-        print("numba: not installed; these are the figures of plain NumPy")
-    figures = Figures()
+        figures.leave_out("numba", "not installed: these are the figures of plain NumPy")
     against_sort_and_peers(figures, asked.neurons, asked.rounds)
     many_signals_and_permutations(figures, asked.neurons, asked.rounds)
     threads_and_memory(figures, asked.neurons, asked.rounds)
-    if asked.json:
-        with open(asked.json, "w", encoding="utf-8") as file:
-            json.dump(figures.rows, file, indent=1)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    command(__doc__, measure, argv, {"neurons": 1000, "rounds": 9})
 
 
 if __name__ == "__main__":
