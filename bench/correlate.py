@@ -35,6 +35,7 @@ from _figures import Figures, command
 
 from nbcorr.stats import RankedNeurons, associate, max_t
 from nbcorr.stats.centred import doubled_ranks
+from nbcorr.stats.sorting import numba_available
 
 N_SAMPLES, N_POSITIVE = 10_000, 120
 SORT_ROWS = 6  # 256 KB of float32
@@ -69,8 +70,9 @@ def sort_in_blocks(x: np.ndarray) -> Call:
 
 
 def rank_in_blocks(x: np.ndarray) -> Call:
+    compiled = numba_available()
     return lambda: [
-        doubled_ranks(x[at : at + SORT_ROWS], True) for at in range(0, len(x), SORT_ROWS)
+        doubled_ranks(x[at : at + SORT_ROWS], compiled) for at in range(0, len(x), SORT_ROWS)
     ]
 
 
@@ -253,8 +255,8 @@ def threads_and_memory(figures: Figures, n_neurons: int, rounds: int) -> None:
 
 
 def measure(figures: Figures, asked: argparse.Namespace) -> None:
-    if not importlib.util.find_spec("numba"):
-        figures.leave_out("numba", "not installed: these are the figures of plain NumPy")
+    if not numba_available():
+        figures.leave_out("numba", "not to be had: these are the figures of plain NumPy")
     against_sort_and_peers(figures, asked.neurons, asked.rounds)
     many_signals_and_permutations(figures, asked.neurons, asked.rounds)
     threads_and_memory(figures, asked.neurons, asked.rounds)
