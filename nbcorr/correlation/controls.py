@@ -36,7 +36,7 @@ def untrained(
     """
     if "activation_twin" not in recording:
         return {}, "no untrained twins were recorded; nc.record(..., twins=5) records them"
-    largest = np.zeros(recording.sizes["neuron"])
+    largest = np.full(recording.sizes["neuron"], np.nan)
     for twin in range(recording.sizes["twin"]):
         twin_activation = recording["activation_twin"].isel(twin=twin)
         auc = np.concatenate(
@@ -47,7 +47,8 @@ def untrained(
     envelope = np.zeros_like(largest)
     for layer in layers.unique():
         here = layers == layer
-        envelope[here] = largest[here].max()
+        # NaN where every unit of every twin is dead: there is nothing to compare with.
+        envelope[here] = np.fmax.reduce(largest[here])
     excess = folded(result["auc"].values) - envelope
     return {"auc_untrained": ("neuron", envelope), "excess": ("neuron", excess)}, ""
 

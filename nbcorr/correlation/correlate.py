@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.special import ndtr
 
 from nbcorr.correlation.controls import CONTROLS, replication, untrained
 from nbcorr.correlation.sentence import sentence
@@ -36,7 +35,7 @@ def correlate(
     recording: xr.Dataset,
     signal: str | xr.DataArray | Sequence[float] | np.ndarray = "relative_performance",
     strata: str | xr.DataArray | Sequence[Any] | np.ndarray | None = "auto",
-    controls: Iterable[str] = CONTROLS,
+    controls: str | Iterable[str] = CONTROLS,
     *,
     permutations: int = 0,
     seed: int = 0,
@@ -91,7 +90,7 @@ def correlate(
     Benjamini & Hochberg 1995; Britten et al. 1996 (choice probability: the same quantity in
     neurophysiology); "Neural correlates of hidden mental models" (hut, 2018/2020).
     """
-    chosen = list(controls)
+    chosen = [controls] if isinstance(controls, str) else list(controls)
     for control in chosen:
         if control not in CONTROLS:
             raise ValueError(unknown("control", control, CONTROLS))
@@ -102,9 +101,8 @@ def correlate(
     result = recording[["neuron"]].drop_dims("sample", errors="ignore")
     result = result.assign({key: ("neuron", column) for key, column in columns.items()})
     result["q"] = ("neuron", fdr(columns["p"]))
-    # Spearman's rho has variance 1 / (n - 1) over permutations, whatever the ties.
-    plain_p = 2 * ndtr(-np.abs(columns["rho"]) * np.sqrt(n["n"] - 1))
-    result["q_unstratified"] = ("neuron", fdr(plain_p))
+    plain = columns if codes is None else _associate_all(recording["activation"], values, None)[0]
+    result["q_unstratified"] = ("neuron", fdr(plain["p"]))
     if permutations:
         everything = np.concatenate(list(neuron_blocks(recording["activation"])))
         tested = max_t(everything, values, codes, n_permutations=permutations, seed=seed)

@@ -114,6 +114,12 @@ def _check_answers(recording: xr.Dataset) -> None:
             f"the recording has no {', no '.join(missing)}; expected label, prediction and "
             "baseline on every sample (nc.record with labelled data and baseline=)"
         )
+    label, prediction = recording["label"], recording["prediction"]
+    if (label.dtype.kind in "OUS") != (prediction.dtype.kind in "OUS"):
+        raise ValueError(
+            f"label is {label.values[0]!r} and prediction {prediction.values[0]!r}: text and class "
+            "numbers cannot be compared; expected labels as the numbers the model predicts"
+        )
 
 
 def _cell(table: xr.Dataset, model: str, baseline: str) -> int:

@@ -33,6 +33,9 @@ def _tested(correlates: xr.Dataset) -> str:
     positives = f", {attrs['n_positive']} of them positive" if "n_positive" in attrs else ""
     stratified = attrs["strata"] != "none"
     within = f", compared within each {attrs['strata']}" if stratified else ", not stratified"
+    deciding = attrs.get("n_informative", attrs["n"])
+    if deciding < attrs["n"]:
+        within += f" (the {deciding} samples of those with both kinds decide)"
     return (
         f"{live} neurons{dead} of {_count(layers, 'layer')} were tested against "
         f"{attrs['signal']} on {attrs['n']} samples{positives}{within}."

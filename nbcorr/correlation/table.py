@@ -24,7 +24,7 @@ ORDERS: dict[str, Callable[[xr.Dataset], np.ndarray]] = {
 }
 
 
-def top(correlates: xr.Dataset, n: int = 20, by: str = "auc") -> Table:
+def top(correlates: xr.Dataset, n: int = 20, by: str | None = None) -> Table:
     """The n strongest correlates as a table.
 
     Parameters
@@ -33,10 +33,11 @@ def top(correlates: xr.Dataset, n: int = 20, by: str = "auc") -> Table:
         As ``nc.correlate`` makes it.
     n : int
         How many rows.
-    by : {"auc", "rho", "q", "excess", "auc_selection"}
-        By distance of the AUC from .5, by ``|rho|``, by smallest q, by excess over the untrained
-        twins, or by the AUC in the half used for selection: then the held-out AUC beside it is
-        free of the choice.
+    by : {"auc_selection", "auc", "rho", "q", "excess"}, optional
+        By distance from .5 of the AUC in the half used for selection, so that the held-out AUC
+        beside it is free of the choice (the default where there are halves), by that of the whole
+        AUC (the default where there are none), by ``|rho|``, by smallest q, or by excess over the
+        untrained twins. In all but the first the held-out AUC has had a part in the choice.
 
     Returns
     -------
@@ -51,6 +52,8 @@ def top(correlates: xr.Dataset, n: int = 20, by: str = "auc") -> Table:
     """
     if n < 1:
         raise ValueError(f"n is {n}; expected at least 1")
+    if by is None:
+        by = "auc_selection" if "auc_selection" in correlates else "auc"
     if by not in ORDERS:
         raise ValueError(unknown("order", by, ORDERS))
     if by not in correlates:

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from nbcorr.network.hooks import captured
-from nbcorr.network.layers import module_and_call, resolve_layers
+from nbcorr.network.layers import call_label, module_and_call, resolve_layers
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label, parse_neurons
-from nbcorr.network.pooling import unit_axis
+from nbcorr.network.pooling import governor, unit_axis
 
 WAYS = ("zero", "mean")
 
@@ -44,7 +44,8 @@ def ablate(
     Raises
     ------
     ValueError
-        If a neuron does not exist, or the means are missing.
+        If a neuron does not exist, the means are missing, or the model ran in the block without
+        running a layer that was to be switched off.
 
     Examples
     --------
@@ -60,17 +61,31 @@ def ablate(
         off.setdefault(module_and_call(layer), {})[unit] = value
     for name, _ in off:
         resolve_layers(model, name)
-    callbacks = {name: _switch(model, name, off) for name, _ in off}
-    with captured(model, callbacks):
-        yield model
+    ran: set[tuple[str, int]] = set()
+    forwards: list[int] = []
+    callbacks = {name: _switch(model, name, off, ran) for name, _ in off}
+    counter = model.register_forward_hook(lambda *_: forwards.append(1))
+    try:
+        with captured(model, callbacks):
+            yield model
+    finally:
+        counter.remove()
+    # Said after the block, and only if all went well in it: nothing was switched off there.
+    missed = [call_label(*place) for place in off if place not in ran]
+    if forwards and missed:
+        raise ValueError(f"layer {missed[0]!r} did not run, so nothing was switched off in it")
 
 
 def _switch(
-    model: nn.Module, name: str, off: dict[tuple[str, int], dict[int, float]]
+    model: nn.Module,
+    name: str,
+    off: dict[tuple[str, int], dict[int, float]],
+    ran: set[tuple[str, int]],
 ) -> Callable[[torch.Tensor, int], torch.Tensor | None]:
-    module = model.get_submodule(name)
+    module = governor(model, name)
 
     def switch(output: torch.Tensor, call: int) -> torch.Tensor | None:
+        ran.add((name, call))
         values = off.get((name, call))
         if values is None:
             return None

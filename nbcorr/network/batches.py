@@ -48,6 +48,25 @@ class Batch:
             moved = move(self.inputs)
         return dataclasses.replace(self, inputs=moved)
 
+    def check_finite(self, first: int = 0) -> None:
+        """A ValueError that names the sample with a NaN or an infinite input.
+
+        ``first`` is the position of the batch's first sample, its name where there are no ids.
+        """
+        inputs = self.inputs.values() if isinstance(self.inputs, Mapping) else [self.inputs]
+        for tensor in inputs:
+            if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+                continue
+            finite = tensor.isfinite()
+            finite = finite.flatten(1).all(1) if tensor.ndim > 1 else finite
+            if not finite.all():
+                row = int((~finite).nonzero()[0])
+                name = first + row if self.sample is None else self.sample[row]
+                raise ValueError(
+                    f"sample {name!s} has NaN or infinite values in its input; "
+                    "expected finite numbers"
+                )
+
     def run(self, model: nn.Module) -> Any:
         """What the model gives for this batch; its own error, with the batch's shape noted."""
         try:
@@ -148,7 +167,9 @@ def _batch(item: Any) -> Batch:
     if isinstance(item, Mapping):
         inputs = {key: _tensor_or_value(value) for key, value in item.items()}
         label = next((inputs.pop(key) for key in _LABEL_KEYS if key in inputs), None)
-        sample = next((inputs.pop(key) for key in _ID_KEYS if key in inputs), None)
+        sample = next(
+            (inputs.pop(key) for key in _ID_KEYS if np.ndim(inputs.get(key, 0)) == 1), None
+        )
         return _checked(inputs, label, sample)
     if isinstance(item, tuple | list):
         if not 1 <= len(item) <= 3:

@@ -79,7 +79,7 @@ def first_tensor(output: Any) -> torch.Tensor:
     """
     if isinstance(output, torch.Tensor):
         return output
-    for part in _parts(output):
+    for part in output_parts(output):
         if isinstance(part, torch.Tensor):
             return part
         if isinstance(part, tuple | list | dict):
@@ -109,7 +109,8 @@ def replaced_first(output: Any, tensor: torch.Tensor) -> Any:
     return dataclasses.replace(output, **{name: replaced_first(getattr(output, name), tensor)})
 
 
-def _parts(output: Any) -> list[Any]:
+def output_parts(output: Any) -> list[Any]:
+    """The parts of a tuple, list, dict or dataclass; none of anything else."""
     if isinstance(output, tuple | list):
         return list(output)
     if isinstance(output, dict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import nn
 from nbcorr.network.batches import batches
 from nbcorr.network.hooks import captured, device_and_dtype, inference
 from nbcorr.network.names import unknown
-from nbcorr.network.pooling import unit_axis
+from nbcorr.network.pooling import governor, unit_axis
 
 _ACTIVATIONS = tuple(
     getattr(nn.modules.activation, name)
@@ -58,6 +58,11 @@ def layers(model: nn.Module, example: Any = None) -> xr.Dataset:
         unknown), ``output_shape`` (of one sample, "" where unknown), ``bytes`` (of one sample's
         output as float32, -1 where unknown) and ``calls`` (times it runs in one forward pass,
         -1 where unknown).
+
+    Raises
+    ------
+    TypeError
+        If the example is an iterator, which would lose a batch.
     """
     leaves = leaf_modules(model)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -135,7 +140,9 @@ def call_label(name: str, call: int) -> str:
 def module_and_call(layer: str) -> tuple[str, int]:
     """The module's name and the call (from 0) that a layer's name stands for."""
     name, mark, number = layer.rpartition("#")
-    return (name, int(number) - 1) if mark and number.isdigit() else (layer, 0)
+    # The first call is the plain name: "act#1" and "act#0" are no layers.
+    numbered = mark and number.isdigit() and int(number) > 1
+    return (name, int(number) - 1) if numbered else (layer, 0)
 
 
 def _matches(model: nn.Module, choice: str) -> list[str]:
@@ -183,8 +190,14 @@ def _run_once(
         calls[name] = call + 1
         if call == 0:
             shapes[name] = tuple(output.shape[1:])
-            units[name] = output.shape[unit_axis(leaves[name], output)] if output.ndim > 1 else 1
+            units[name] = output.shape[unit_axis(governors[name], output)] if output.ndim > 1 else 1
 
+    if isinstance(example, Iterator):
+        raise TypeError(
+            f"the example is a {type(example).__name__}, which would lose a batch; expected an "
+            "array, a batch, labelled images, a Dataset or a DataLoader"
+        )
+    governors = {name: governor(model, name) for name in leaves}
     callbacks = {
         name: (lambda output, call, name=name: look(name, output, call)) for name in leaves
     }

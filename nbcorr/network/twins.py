@@ -33,6 +33,10 @@ def untrained_twin(model: nn.Module, seed: int = 0) -> nn.Module:
     device, _ = device_and_dtype(model)
     # Drawn on the CPU, so that the same seed gives the same twin on every device.
     twin = copy.deepcopy(model).cpu()
+    for module in twin.modules():
+        # Hooks of the user, or of units switched off, belong to the model and not to its twin.
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(_spread_seed(seed))
         for module in twin.modules():

@@ -21,6 +21,7 @@ from nbcorr.network.neurons import neuron_label, parse_neurons
 from nbcorr.notebook.card import card_html
 from nbcorr.notebook.fallback import explorer_png
 from nbcorr.notebook.plots import MAX_POINTS, SLIDER_MARGIN, Map, Spread
+from nbcorr.recording.arrays import over_neurons
 from nbcorr.recording.exemplars import exemplars as find_exemplars
 from nbcorr.visualization.visualize import visualize
 
@@ -36,6 +37,8 @@ def explore(
     visualizations: xr.Dataset | None = None,
     model: Any = None,
     data: Any = None,
+    preprocess: Callable[..., Any] | None = None,
+    transforms: str = "robust",
 ) -> Explorer:
     """Explore the correlates of a recording in the notebook.
 
@@ -48,6 +51,8 @@ def explore(
         Pictures already made; the card shows them at once.
     model, data : optional
         With both, pictures of any other neuron are made when it is chosen.
+    preprocess, transforms : optional
+        For these pictures, as for ``nc.visualize``.
 
     Returns
     -------
@@ -61,13 +66,15 @@ def explore(
     ValueError
         If the correlates are of other neurons than the recording's.
     """
-    correlates = correlate(recording) if correlates is None else correlates
+    recording = over_neurons(recording)
+    correlates = correlate(recording) if correlates is None else over_neurons(correlates)
     foreign = correlates.indexes["neuron"].difference(recording.indexes["neuron"])
     if len(foreign):
         raise ValueError(
             f"the correlates hold neuron {neuron_label(*foreign[0])}, which is not in the recording"
         )
-    return Explorer(recording, correlates, exemplars, visualizations, model, data)
+    options = {"preprocess": preprocess, "transforms": transforms}
+    return Explorer(recording, correlates, exemplars, visualizations, model, data, options)
 
 
 class Explorer(widgets.VBox):
@@ -86,11 +93,12 @@ class Explorer(widgets.VBox):
         visualizations: xr.Dataset | None = None,
         model: Any = None,
         data: Any = None,
+        options: dict[str, Any] | None = None,
     ):
         self._recording, self._correlates = recording, correlates
         self._exemplars = [exemplars] if exemplars is not None else []
         self._visualizations = [visualizations] if visualizations is not None else []
-        self._model, self._data = model, data
+        self._model, self._data, self._options = model, data, options or {}
         # Widget callbacks may come in another thread while a cell is running.
         self._lock = threading.RLock()
         self._shown = np.arange(0)
@@ -302,7 +310,14 @@ class Explorer(widgets.VBox):
             if _holding(self._visualizations, neuron) is None:
                 shape = tuple(driven.sizes[dim] for dim in ("channel", "y", "x"))
                 self._visualizations.append(
-                    visualize(self._model, neuron, shape, exemplars=driven, progress=False)
+                    visualize(
+                        self._model,
+                        neuron,
+                        shape,
+                        exemplars=driven,
+                        progress=False,
+                        **self._options,
+                    )
                 )
         except Exception as error:
             return f"{type(error).__name__}: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from nbcorr.network.batches import Batch
-from nbcorr.network.hooks import first_tensor, inference
+from nbcorr.network.hooks import device_and_dtype, first_tensor, inference, output_parts
 
 
 def answers_of(output: Any, label: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -20,7 +20,9 @@ def answers_of(output: Any, label: np.ndarray | None) -> dict[str, np.ndarray]:
     Parameters
     ----------
     output : tensor, tuple, dict or dataclass
-        What the model gave; class scores (logits) of shape (batch, classes) make it a classifier.
+        What the model gave; class scores (logits) of shape (batch, classes) make it a classifier:
+        the tensor itself, what is called ``logits``, or the only tensor of this shape. Where
+        several could be the scores none is taken.
     label : array of int, shape (batch,), optional
 
     Returns
@@ -29,11 +31,10 @@ def answers_of(output: Any, label: np.ndarray | None) -> dict[str, np.ndarray]:
         ``prediction`` int64, ``confidence`` float32 (largest softmax probability) and, where the
         labels are classes of this model, ``loss`` float32 (cross-entropy in nats).
     """
-    scores = getattr(output, "logits", output)
-    scores = first_tensor(scores).detach()
-    if scores.ndim != 2 or scores.shape[1] < 2 or not scores.is_floating_point():
+    scores = _class_scores(output)
+    if scores is None:
         return {}
-    scores = scores.float()
+    scores = scores.detach().float()
     columns = {
         "prediction": scores.argmax(1).cpu().numpy(),
         "confidence": scores.softmax(1).amax(1).cpu().numpy(),
@@ -54,7 +55,8 @@ def baseline_answers(baseline: Callable[..., Any], batch: Batch) -> np.ndarray:
     """
     if isinstance(baseline, nn.Module):
         with inference(baseline):
-            given: Any = first_tensor(baseline(batch.inputs))
+            own = batch.to(*device_and_dtype(baseline))
+            given: Any = first_tensor(own.run(baseline))
     else:
         with torch.no_grad():
             given = baseline(batch.inputs)
@@ -69,6 +71,18 @@ def baseline_answers(baseline: Callable[..., Any], batch: Batch) -> np.ndarray:
             "samples; expected one prediction, or one row of class scores, per sample"
         )
     return answers
+
+
+def _class_scores(output: Any) -> torch.Tensor | None:
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if named is not None:
+        output = named
+    if isinstance(output, torch.Tensor):
+        candidates = [output]
+    else:
+        candidates = [part for part in output_parts(output) if isinstance(part, torch.Tensor)]
+    scores = [t for t in candidates if t.ndim == 2 and t.shape[1] > 1 and t.is_floating_point()]
+    return scores[0] if len(scores) == 1 else None
 
 
 def _are_classes(label: np.ndarray, classes: int) -> bool:

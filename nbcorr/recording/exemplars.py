@@ -16,7 +16,7 @@ from nbcorr.network.batches import Batch, batches, count_samples
 from nbcorr.network.hooks import captured, device_and_dtype, inference
 from nbcorr.network.layers import module_and_call, resolve_layers
 from nbcorr.network.neurons import neuron_label, parse_neurons
-from nbcorr.network.pooling import unit_axis
+from nbcorr.network.pooling import governor, unit_axis
 from nbcorr.recording.arrays import neuron_coords
 from nbcorr.recording.record import fingerprint
 
@@ -52,6 +52,12 @@ def exemplars(
     quantile : float
         Of the unit's values, the threshold of the mask. Estimated from at most 64 places of each
         sample's map, drawn with ``seed``.
+    batch_size : int
+        For data that does not come in batches.
+    seed : int
+        Of the places drawn.
+    progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -65,7 +71,8 @@ def exemplars(
     Raises
     ------
     ValueError
-        If a neuron does not exist, its layer did not run, or the data is empty.
+        If a neuron does not exist, its layer did not run, an input is not finite, or the data is
+        empty.
     """
     chosen = parse_neurons(neurons)
     if k < 1:
@@ -138,6 +145,7 @@ class _Search:
 
     def add(self, batch: Batch) -> None:
         """Run one batch and keep what may be an exemplar."""
+        batch.check_finite(self.count)
         ran: set[str] = set()
         callbacks = {
             name: self._callback(name, ran)
@@ -156,7 +164,7 @@ class _Search:
         self.count += len(batch)
 
     def _callback(self, name: str, ran: set[str]) -> Callable[[torch.Tensor, int], None]:
-        module = self.model.get_submodule(name)
+        module = governor(self.model, name)
 
         def look(output: torch.Tensor, call: int) -> None:
             layer = next((x for x in self.tops if module_and_call(x) == (name, call)), None)

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from nbcorr.network.batches import Batch, batches, count_samples
 from nbcorr.network.hooks import captured, device_and_dtype, inference
 from nbcorr.network.layers import call_label, is_explicit, resolve_layers
-from nbcorr.network.pooling import check_pool, pool_units, unit_axis
+from nbcorr.network.pooling import check_pool, governor, pool_units, unit_axis
 from nbcorr.network.twins import calibrate_normalization, untrained_twin
 from nbcorr.recording.answers import answers_of, baseline_answers
 from nbcorr.recording.arrays import build_recording
@@ -106,7 +106,7 @@ def record(
             raise
         interrupted = True
     run.check_layers_ran(is_explicit(model, layers))
-    recording = run.finish(None if callable(baseline) else baseline)
+    recording = run.finish(None if callable(baseline) else baseline, interrupted)
     if interrupted:
         raise RecordingInterrupted(recording.assign_attrs(interrupted=1), expected)
     return recording
@@ -129,7 +129,7 @@ class _Run:
     def add(self, batch: Batch, baseline: Callable[..., Any] | None, expected: int | None) -> None:
         """Run one batch through the model and its twins; all of it is kept or none."""
         batch = batch.to(self.device, self.dtype)
-        _check_finite(batch, self.count)
+        batch.check_finite(self.count)
         if self.count == 0:
             for twin in self.networks[1:]:
                 calibrate_normalization(twin, batch)
@@ -158,7 +158,7 @@ class _Run:
 
             return pool
 
-        callbacks = {name: keep(name, network.get_submodule(name)) for name in self.names}
+        callbacks = {name: keep(name, governor(network, name)) for name in self.names}
         with inference(network), captured(network, callbacks):
             output = batch.run(network)
         self._check_units(pooled, len(batch))
@@ -195,20 +195,20 @@ class _Run:
                 f"{', '.join(sorted(ran)) or 'none of the chosen'}"
             )
 
-    def finish(self, baseline: Any) -> xr.Dataset:
-        """The labelled recording of all batches so far."""
-        columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+    def finish(self, baseline: Any, partial: bool = False) -> xr.Dataset:
+        """The labelled recording of all batches so far; ``partial`` after an interrupt."""
+        columns = {n: np.concatenate(parts)[: self.count] for n, parts in self.columns.items()}
         sample = columns.pop("sample", np.arange(self.count))
         if baseline is not None:
-            # An interrupt may have come first: the answers go to the samples that were run.
-            columns["baseline"] = np.asarray(baseline)[: self.count]
+            columns["baseline"] = np.asarray(baseline)[: self.count if partial else None]
             _check_baseline_length(columns["baseline"], self.count)
         layers = [name for name, count in self.units.items() for _ in range(count)]
         units = np.concatenate([np.arange(c) for c in self.units.values()] or [np.arange(0)])
-        recording = build_recording(self.activations[0].array(), layers, units, sample, columns)
-        if len(self.activations) > 1:
-            twins = np.stack([array.array() for array in self.activations[1:]])
-            recording["activation_twin"] = (("twin", "sample", "neuron"), twins)
+        # An interrupt between two arrays leaves some with a batch more than was counted.
+        model, *twins = [array.array()[: self.count] for array in self.activations]
+        recording = build_recording(model, layers, units, sample, columns)
+        if twins:
+            recording["activation_twin"] = (("twin", "sample", "neuron"), np.stack(twins))
         return recording.assign_attrs(self._provenance())
 
     def _provenance(self) -> dict[str, Any]:
@@ -233,20 +233,6 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
-
-
-def _check_finite(batch: Batch, start: int) -> None:
-    inputs = batch.inputs.values() if isinstance(batch.inputs, dict) else [batch.inputs]
-    for tensor in inputs:
-        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
-            continue
-        finite = torch.isfinite(tensor).flatten(1).all(1) if tensor.ndim > 1 else tensor.isfinite()
-        if not finite.all():
-            row = int((~finite).nonzero()[0])
-            name = start + row if batch.sample is None else batch.sample[row]
-            raise ValueError(
-                f"sample {name!s} has NaN or infinite values in its input; expected finite numbers"
-            )
 
 
 def _check_baseline_length(baseline: np.ndarray, expected: int) -> None:

@@ -13,6 +13,7 @@ from nbcorr.stats.design import Design, make_design
 from nbcorr.stats.intervals import logit_interval
 from nbcorr.stats.ranks import as_real, midranks, row_blocks
 from nbcorr.stats.sorting import COUNTABLE, COUNTED_BLOCK, Counts, compiled, count, in_threads
+from nbcorr.stats.tails import tail_p
 from nbcorr.stats.vanelteren import Pooled, pool_strata, stratum_of
 
 STATISTICS = 1 << 18  # neurons times strata whose statistics are computed at once
@@ -132,6 +133,8 @@ def associate(
             lambda part: _rows_by_ranks(values[part], design, level), blocks, threads
         )
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if design.binary:
+        columns["p"] = tail_p(values, columns["z"], design)
     return Association(
         **columns,
         n=design.n,

@@ -8,6 +8,10 @@ import numpy as np
 
 from nbcorr.stats.sorting import Counts
 
+# Fewer disjoint pairs, or a larger share of ties (sum of t^3 - t over n^3 - n), and the structural
+# components are too few to tell their variance.
+FEW_PAIRS, MOSTLY_TIED = 20, 0.5
+
 
 class Pooled(NamedTuple):
     """An effect pooled over strata, for each neuron.
@@ -80,6 +84,10 @@ def pool_strata(parts: list[Stratum]) -> Pooled:
     variances of the structural components around the AUC common to all strata. With one stratum
     this is DeLong's variance; with several it stands even where strata hold a single positive,
     and what the AUC truly varies between strata widens it.
+
+    A handful of components that happen to agree would make it far too small: with fewer than 20
+    disjoint pairs, or where most values are tied, it is no less than ``4 A (1 - A)`` times the
+    null variance, which counts no component as known.
     """
     n1 = np.array([part.n1 for part in parts], dtype=np.float64)[:, None]
     n0 = np.array([part.n0 for part in parts], dtype=np.float64)[:, None]
@@ -103,4 +111,10 @@ def pool_strata(parts: list[Stratum]) -> Pooled:
         s1 = spread1.sum(axis=0) / (n1.sum() - 1)
         s0 = spread0.sum(axis=0) / (n0.sum() - 1)
         variance = np.sum(share**2 * (s1 / n1 + s0 / n0), axis=0)
-    return Pooled(auc, z, variance, int(np.minimum(n1, n0).sum()))
+    pairs = int(np.minimum(n1, n0).sum())
+    tied = ties.sum(axis=0) / np.sum(n**3 - n)
+    unsure = (tied > MOSTLY_TIED) if pairs >= FEW_PAIRS else np.ones_like(auc, dtype=bool)
+    floor = np.where(unsure, 4 * auc * (1 - auc) * null / total**2, 0)
+    # A variance of exactly 0, or unknown, has bounds of its own.
+    variance = np.where(variance > 0, np.maximum(variance, floor), variance)
+    return Pooled(auc, z, variance, pairs)

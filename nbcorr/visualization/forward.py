@@ -14,7 +14,7 @@ from nbcorr.network.hooks import captured, device_and_dtype
 from nbcorr.network.layers import module_and_call
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label
-from nbcorr.network.pooling import unit_axis
+from nbcorr.network.pooling import governor, unit_axis
 
 Reader = Callable[[torch.Tensor], Any]
 
@@ -74,7 +74,7 @@ def order_of_layers(
     for layer in layers:
         if module_and_call(layer)[0] not in modules:
             raise ValueError(unknown("layer", layer, [name for name in modules if name]))
-    readers = {layer: _counter(modules[module_and_call(layer)[0]]) for layer in layers}
+    readers = {layer: _counter(governor(model, module_and_call(layer)[0])) for layer in layers}
     with _running(model) as stack:
         try:
             units = read(model, inputs, readers)

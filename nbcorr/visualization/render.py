@@ -14,6 +14,7 @@ from torch import nn
 
 from nbcorr.network.layers import module_and_call
 from nbcorr.network.neurons import neuron_label
+from nbcorr.network.pooling import governor
 from nbcorr.visualization.forward import read, unit_reader
 from nbcorr.visualization.parametrization import Fourier
 from nbcorr.visualization.redirect import redirected_relus
@@ -101,7 +102,7 @@ class Renderer:
             rows.setdefault(layer, []).append(row)
         readers = {
             layer: unit_reader(
-                self.model.get_submodule(module_and_call(layer)[0]),
+                governor(self.model, module_and_call(layer)[0]),
                 rows[layer],
                 [neurons[row][1] for row in rows[layer]],
                 len(images),

@@ -227,3 +227,40 @@ def test_no_sample_where_only_a_is_right_stops_before_statistics():
 def test_answers_that_are_missing_are_named():
     with pytest.raises(ValueError, match="the recording has no label, no prediction, no baseline"):
         nc.correlate(nc.from_arrays(np.eye(6), layer="a"))
+
+
+def test_one_control_by_its_name(recording):
+    assert nc.correlate(recording, controls="untrained").attrs["controls"] == ["untrained"]
+
+
+def test_twins_that_are_dead_are_nothing_to_be_beyond_of(recording):
+    twins = recording["activation_twin"].copy()
+    twins[:, :, :30] = 0
+    result = nc.correlate(recording.assign(activation_twin=twins))
+    assert np.isnan(result.sel(layer="early")["excess"]).all()
+    assert np.isfinite(result.sel(layer="late")["excess"]).all()
+
+
+def test_the_sentence_says_how_many_samples_decide():
+    rng = np.random.default_rng(0)
+    label = np.repeat(np.arange(20), 50)
+    signal = (label == 3) & (rng.random(1000) < 0.4)
+    recording = nc.from_arrays(rng.normal(size=(1000, 5)), layer="a", label=label, odd=signal)
+    said = nc.correlate(recording, "odd").attrs["sentence"]
+    assert "(the 50 samples of those with both kinds decide)" in said
+
+
+def test_sparse_neurons_are_not_found_where_there_is_nothing():
+    """Zero but at 2 % of the samples, with 10 positives: the normal tail finds several a run."""
+    found = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        positive = np.zeros(1000, bool)
+        positive[rng.permutation(1000)[:10]] = True
+        activation = np.where(rng.random((1000, 300)) < 0.02, rng.random((1000, 300)), 0)
+        recording = nc.from_arrays(
+            activation, layer="a", label=rng.integers(0, 4, 1000), s=positive
+        )
+        result = nc.correlate(recording, "s", controls=())
+        found += int((result["q"] <= 0.05).sum() + (result["q_unstratified"] <= 0.05).sum())
+    assert found <= 1

@@ -47,7 +47,7 @@ def test_relative_performance_is_one_where_only_a_is_right(answers):
 
 def test_top_is_ordered_and_ends_with_the_sentence(recording):
     correlates = nc.correlate(recording)
-    table = nc.top(correlates, 7)
+    table = nc.top(correlates, 7, by="auc")
     effect = np.abs(table.neurons["auc"].values - 0.5)
     assert len(effect) == 7
     assert (np.diff(effect) <= 0).all()
@@ -128,3 +128,21 @@ def test_ladder_and_holds(recording):
     plain = nc.correlate(recording, strata=None, controls=())
     assert list(ladder(plain)) == ["associated"]
     np.testing.assert_array_equal(holds(plain), plain["q_unstratified"] <= 0.05)
+
+
+def test_the_default_order_leaves_the_held_out_half_out_of_the_choice(recording):
+    correlates = nc.correlate(recording)
+    by_default = nc.top(correlates, 5).neurons
+    np.testing.assert_array_equal(
+        by_default["auc"], nc.top(correlates, 5, by="auc_selection").neurons["auc"]
+    )
+    bare = nc.correlate(recording, controls=())
+    np.testing.assert_array_equal(
+        nc.top(bare, 5).neurons["auc"], nc.top(bare, 5, "auc").neurons["auc"]
+    )
+
+
+def test_text_labels_and_class_numbers_are_not_compared(answers):
+    named = answers.assign_coords(label=("sample", np.array(list("ab") * 100)))
+    with pytest.raises(ValueError, match="label is .*'a'.* and prediction .*cannot be compared"):
+        nc.outcomes(named)

@@ -82,3 +82,9 @@ def test_dtype_and_device_follow_the_model():
 def test_bad_data_is_named(data, message):
     with pytest.raises((TypeError, ValueError), match=message):
         list(batches(data))
+
+
+def test_an_input_called_ids_is_no_sample_id():
+    batch = next(batches([{"ids": torch.zeros(5, 3, dtype=torch.long), "id": IDS}]))
+    assert list(batch.inputs) == ["ids"]
+    assert batch.sample.tolist() == IDS.tolist()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 import nbcorr as nc
@@ -76,6 +77,7 @@ def test_calls_have_labels():
     assert [call_label("act", i) for i in range(3)] == ["act", "act#2", "act#3"]
     assert module_and_call("blocks.0.act#3") == ("blocks.0.act", 2)
     assert module_and_call("plain") == ("plain", 0)
+    assert module_and_call("act#1") == ("act#1", 0)
 
 
 @pytest.mark.parametrize(
@@ -106,3 +108,30 @@ def test_what_is_no_neuron_is_refused(bad):
 def test_no_neurons_at_all():
     with pytest.raises(ValueError, match="no neurons given"):
         parse_neurons([])
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "units"),
+    [
+        (nn.Sequential(nn.Conv1d(2, 5, 3, padding=1), nn.ReLU()), (3, 2, 40), 5),
+        (nn.Sequential(nn.Linear(4, 6), nn.GELU()), (3, 8, 8, 4), 6),
+        (nn.Sequential(nn.Linear(4, 6), nn.GELU()), (3, 10, 4), 6),
+        (nn.Sequential(nn.Conv2d(2, 7, 3), nn.Flatten(2), nn.ReLU()), (3, 2, 5, 4), 6),
+        (nn.Sequential(nn.Conv2d(2, 7, 3), nn.BatchNorm2d(7), nn.SiLU()), (3, 2, 5, 5), 7),
+        (nn.Sequential(nn.Tanh()), (3, 2, 5, 5), 2),
+    ],
+)
+def test_an_activation_has_the_units_of_what_it_follows(net, shape, units):
+    recording = nc.record(net, torch.rand(shape), "auto", progress=False)
+    assert recording.sizes["neuron"] == units
+
+
+def test_time_before_samples_is_refused():
+    net = nn.LSTM(3, 4)
+    with pytest.raises(ValueError, match="LSTM has batch_first=False and gives time first"):
+        nc.record(nn.Sequential(net), torch.rand(6, 6, 3), "0", progress=False)
+
+
+def test_an_iterator_is_no_example(model, images):
+    with pytest.raises(TypeError, match="generator, which would lose a batch"):
+        nc.layers(model, (torch.tensor(images) for _ in range(2)))

@@ -142,3 +142,20 @@ def test_a_unit_beyond_the_layer_is_named_when_it_runs(untouched, images):
             untouched.eval()(torch.tensor(images))
     untouched.train()
     untouched.conv1.eval()
+
+
+@pytest.mark.parametrize("layer", ["unused", "act#3"])
+def test_what_did_not_run_was_not_switched_off(untouched, images, layer):
+    with pytest.raises(ValueError, match=f"layer '{layer}' did not run, so nothing was switched"):
+        with nc.ablate(untouched, (layer, 0)):
+            nc.record(untouched, images, "conv1", progress=False)
+    with nc.ablate(untouched, (layer, 0)):
+        pass
+
+
+def test_twins_of_an_ablated_model_are_whole(model, images):
+    whole = nc.record(model, images, "hidden", twins=1, progress=False)
+    with nc.ablate(model, "hidden:2"):
+        off = nc.record(model, images, "hidden", twins=1, progress=False)
+    assert (off.sel(layer="hidden", unit=2)["activation"] == 0).all()
+    np.testing.assert_array_equal(off["activation_twin"], whole["activation_twin"])

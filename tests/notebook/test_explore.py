@@ -124,7 +124,7 @@ def test_pictures_are_made_on_demand_and_the_model_left_alone(model, images, lab
 def test_an_error_while_making_pictures_is_said_on_the_card(model, images, labels):
     recording = nc.record(model, (images, labels), "hidden", progress=False)
     correlates = nc.correlate(recording, np.arange(40) % 2, strata=None, controls=())
-    broken = np.full_like(images, np.nan)[:, :, :3]
+    broken = np.zeros_like(images)[:, :, :5]
     explorer = nc.explore(recording, correlates, model=model, data=broken)
     assert "RuntimeError" in explorer._card.value
 
@@ -147,3 +147,9 @@ def test_a_saved_notebook_has_a_picture_and_a_line_of_text(explorer):
     assert bundle["image/png"][:4] == b"\x89PNG"
     assert bundle["text/plain"] == "Explorer of 60 neurons"
     assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_one_layer_selected_by_xarray(recording):
+    late = recording.sel(layer="late")
+    assert nc.explore(late).neurons.sizes["neuron"] == 30
+    assert nc.explore(late, nc.correlate(recording).sel(layer="late")).layers == ()

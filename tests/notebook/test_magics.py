@@ -328,7 +328,7 @@ def test_the_line_alone_lists_the_subcommands(shell):
     [
         ("record", "record", ["pool", "batch_size", "seed"]),
         ("correlate", "correlate", ["signal", "strata", "seed"]),
-        ("top", "top", ["n", "by"]),
+        ("top", "top", ["n"]),
         ("exemplars", "exemplars", ["k"]),
         ("render", "visualize", ["steps", "seed"]),
     ],

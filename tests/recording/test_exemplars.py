@@ -104,3 +104,9 @@ def test_empty_data_and_interrupt(untouched, images):
 
     with pytest.raises(KeyboardInterrupt):
         nc.exemplars(untouched, interrupted(), "conv1:0", progress=False)
+
+
+def test_inputs_that_are_not_finite_are_named(untouched, images):
+    images[3, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="sample 3 has NaN or infinite values"):
+        nc.exemplars(untouched, images, "conv1:0", progress=False)

@@ -260,3 +260,47 @@ def test_fingerprint_tells_weights_apart(model):
     with torch.no_grad():
         model.out.bias[0] += 1e-6
     assert fingerprint(model) != before
+
+
+class Answering(nn.Module):
+    """Gives its scores in the way it is told to."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.features, self.head = way, nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        features = self.features(x)
+        return self.way(features, self.head(features))
+
+
+@pytest.mark.parametrize(
+    ("way", "known"),
+    [
+        (lambda f, s: s, True),
+        (lambda f, s: {"features": f, "logits": s}, True),
+        (lambda f, s: (s, None), True),
+        (lambda f, s: (f, s), False),
+        (lambda f, s: {"features": f, "scores": s}, False),
+    ],
+)
+def test_predictions_come_from_the_scores_or_not_at_all(way, known):
+    torch.manual_seed(0)
+    net = Answering(way)
+    x = torch.rand(6, 4)
+    recording = nc.record(net, x, "features", progress=False)
+    assert ("prediction" in recording.coords) == known
+    if known:
+        expected = net.head(net.features(x)).argmax(1).numpy()
+        np.testing.assert_array_equal(recording.prediction, expected)
+
+
+def test_a_baseline_of_another_dtype_and_dict_batches(images):
+    net, other = nn.Sequential(nn.Linear(4, 3)).double(), Answering(lambda f, s: s)
+    recording = nc.record(net, torch.rand(6, 4), "0", baseline=other, progress=False)
+    assert recording.baseline.shape == (6,)
+
+
+def test_answers_for_more_samples_than_a_generator_gave(model, images):
+    with pytest.raises(ValueError, match=r"baseline has shape \(60,\); expected one answer"):
+        nc.record(model, iter([torch.tensor(images)]), baseline=np.zeros(60), progress=False)

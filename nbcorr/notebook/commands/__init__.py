@@ -96,7 +96,7 @@ def _top(p: Parser) -> None:
         help="default: latest",
     )
     p.add("-n", type=int, help="rows (default: 20)")
-    p.add("--by", completes="orders", help="what strongest means (default: auc)")
+    p.add("--by", completes="orders", help="what strongest means (default: auc_selection)")
     _model_option(p)
     _name(p, "table")
 
