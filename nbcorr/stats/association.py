@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from nbcorr.stats.cma import cma_statistics
 from nbcorr.stats.design import Design, make_design
 from nbcorr.stats.intervals import logit_interval
-from nbcorr.stats.ranks import as_real, midranks, row_blocks
+from nbcorr.stats.ranks import as_real, midranks, row_blocks, tie_term
 from nbcorr.stats.sorting import COUNTABLE, COUNTED_BLOCK, Counts, compiled, count, in_threads
 from nbcorr.stats.tails import tail_p
 from nbcorr.stats.vanelteren import Pooled, pool_strata, stratum_of
@@ -133,8 +133,9 @@ def associate(
             lambda part: _rows_by_ranks(values[part], design, level), blocks, threads
         )
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    tied = columns.pop("tied")
     if design.binary:
-        columns["p"] = tail_p(values, columns["z"], design)
+        columns["p"] = tail_p(values, columns["z"], tied, design)
     return Association(
         **columns,
         n=design.n,
@@ -202,7 +203,12 @@ def _rows_by_counts(
     columns = _columns(pool_strata(parts), rho, largest, level)
     for column in columns.values():
         column[dead] = np.nan
-    return {**columns, "zeros": all_samples.zeros / n, "dead": dead}
+    return {
+        **columns,
+        "zeros": all_samples.zeros / n,
+        "dead": dead,
+        "tied": all_samples.ties / cubes if cubes else np.zeros(len(rows)),
+    }
 
 
 def _rows_by_ranks(values: np.ndarray, design: Design, level: float) -> dict[str, np.ndarray]:
@@ -215,7 +221,12 @@ def _rows_by_ranks(values: np.ndarray, design: Design, level: float) -> dict[str
     spread = {name: np.full(len(rows), np.nan) for name in columns}
     for name, column in columns.items():
         spread[name][~dead] = column
-    return {**spread, "zeros": np.count_nonzero(rows == 0, axis=1) / design.n, "dead": dead}
+    return {
+        **spread,
+        "zeros": np.count_nonzero(rows == 0, axis=1) / design.n,
+        "dead": dead,
+        "tied": tie_term(rows) / (float(design.n) ** 3 - design.n),
+    }
 
 
 def _columns(
