@@ -101,12 +101,17 @@ def resolve_layers(model: nn.Module, chosen: str | Sequence[str]) -> list[str]:
     Raises
     ------
     ValueError
-        If a name matches nothing; the nearest name is offered.
+        If a name matches nothing, the nearest one is offered; or if there is no layer at all.
     """
     wanted = [chosen] if isinstance(chosen, str) else list(chosen)
     found: set[str] = set()
     for choice in wanted:
         found.update(_matches(model, choice))
+    if not found:
+        raise ValueError(
+            f"no layers were chosen of {type(model).__name__}; expected names, globs or 'all' "
+            "(a model that is a single layer has none: wrap it in nn.Sequential)"
+        )
     return [name for name, _ in model.named_modules() if name in found]
 
 

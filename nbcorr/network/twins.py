@@ -25,6 +25,11 @@ def untrained_twin(model: nn.Module, seed: int = 0) -> nn.Module:
         Not changed, nor is torch's global random state.
     seed : int
 
+    Raises
+    ------
+    ValueError
+        If the model cannot be copied.
+
     Notes
     -----
     The control of Adebayo et al. 2018 (sanity checks for saliency maps, model parameter
@@ -32,7 +37,13 @@ def untrained_twin(model: nn.Module, seed: int = 0) -> nn.Module:
     """
     device, _ = device_and_dtype(model)
     # Drawn on the CPU, so that the same seed gives the same twin on every device.
-    twin = copy.deepcopy(model).cpu()
+    try:
+        twin = copy.deepcopy(model).cpu()
+    except Exception as error:
+        raise ValueError(
+            f"no untrained twin can be made of {type(model).__name__}, it cannot be copied "
+            f"({error}); twins=0 records without"
+        ) from error
     for module in twin.modules():
         # Hooks of the user, or of units switched off, belong to the model and not to its twin.
         module._forward_hooks.clear()

@@ -23,6 +23,8 @@ from nbcorr.recording.record import fingerprint
 # Positions of each sample's map that the quantile is estimated from: all of them in small maps,
 # a seeded draw in larger ones, so that memory does not grow with the size of the map.
 _POSITIONS = 64
+# Values kept of each unit for its quantile; beyond it every second one is dropped, again and again.
+_VALUES = 1 << 18
 
 
 def exemplars(
@@ -51,7 +53,7 @@ def exemplars(
         How many exemplars; all samples where there are fewer.
     quantile : float
         Of the unit's values, the threshold of the mask. Estimated from at most 64 places of each
-        sample's map, drawn with ``seed``.
+        sample's map, drawn with ``seed``, and about 260,000 values in all.
     batch_size : int
         For data that does not come in batches.
     seed : int
@@ -98,12 +100,13 @@ class _LayerTop:
         self.rows = torch.empty(len(units), 0, dtype=torch.long)
         self.maps = torch.empty(0)
         self.values: list[torch.Tensor] = []
+        self.stride = 1
 
     def add(self, maps: torch.Tensor, first_row: int) -> None:
         """Take in a batch's maps, shape (batch, units, *places), float32 on the CPU."""
         maps = maps.transpose(0, 1)
         flat = maps.flatten(2)
-        self.values.append(self._some_positions(flat))
+        self._keep_values(flat)
         scores = flat.amax(2)
         rows = torch.arange(first_row, first_row + maps.shape[1]).expand(len(self.units), -1)
         known = self.maps if self.maps.numel() else maps[:, :0]
@@ -118,11 +121,14 @@ class _LayerTop:
         """The quantile of each unit's values over all places seen, shape (units,)."""
         return np.quantile(torch.cat(self.values, 1).numpy(), quantile, axis=1)
 
-    def _some_positions(self, flat: torch.Tensor) -> torch.Tensor:
+    def _keep_values(self, flat: torch.Tensor) -> None:
         if flat.shape[2] > _POSITIONS:
             drawn = torch.randperm(flat.shape[2], generator=self.generator)[:_POSITIONS]
             flat = flat[:, :, drawn]
-        return flat.flatten(1)
+        self.values.append(flat.flatten(1)[:, :: self.stride].clone())
+        if sum(part.shape[1] for part in self.values) > _VALUES:
+            self.values = [torch.cat(self.values, 1)[:, ::2].clone()]
+            self.stride *= 2
 
 
 class _Search:

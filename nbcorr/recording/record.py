@@ -64,7 +64,7 @@ def record(
         How a unit's map is brought to one number. Computed inside the hook: no map is kept.
     baseline : callable or array, optional
         System B: a callable from a batch of inputs to predictions (or class scores), or an array
-        with one prediction per sample.
+        with one prediction, or one row of class scores, per sample.
     twins : int
         How many untrained copies of the model are recorded on the same samples, as the control
         of ``nc.correlate``.
@@ -93,6 +93,8 @@ def record(
     """
     run = _Run(model, resolve_layers(model, layers), check_pool(pool), twins, seed)
     expected = count_samples(data)
+    if baseline is not None and not callable(baseline) and np.ndim(baseline) == 2:
+        baseline = np.asarray(baseline).argmax(1)
     if baseline is not None and not callable(baseline) and expected is not None:
         _check_baseline_length(np.asarray(baseline), expected)
     interrupted = False

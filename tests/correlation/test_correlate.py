@@ -234,9 +234,9 @@ def test_one_control_by_its_name(recording):
 
 
 def test_twins_that_are_dead_are_nothing_to_be_beyond_of(recording):
-    twins = recording["activation_twin"].copy()
+    twins = recording["activation_twin"].values.copy()
     twins[:, :, :30] = 0
-    result = nc.correlate(recording.assign(activation_twin=twins))
+    result = nc.correlate(recording.assign(activation_twin=(("twin", "sample", "neuron"), twins)))
     assert np.isnan(result.sel(layer="early")["excess"]).all()
     assert np.isfinite(result.sel(layer="late")["excess"]).all()
 

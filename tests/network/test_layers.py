@@ -135,3 +135,11 @@ def test_time_before_samples_is_refused():
 def test_an_iterator_is_no_example(model, images):
     with pytest.raises(TypeError, match="generator, which would lose a batch"):
         nc.layers(model, (torch.tensor(images) for _ in range(2)))
+
+
+@pytest.mark.parametrize(("net", "chosen"), [(nn.Linear(2, 2), "all"), (nn.Sequential(), "auto")])
+def test_a_model_without_layers_is_named(net, chosen):
+    with pytest.raises(ValueError, match="no layers were chosen of"):
+        resolve_layers(net, chosen)
+    with pytest.raises(ValueError, match="no layers were chosen of"):
+        resolve_layers(net, [])

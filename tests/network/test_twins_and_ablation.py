@@ -159,3 +159,9 @@ def test_twins_of_an_ablated_model_are_whole(model, images):
         off = nc.record(model, images, "hidden", twins=1, progress=False)
     assert (off.sel(layer="hidden", unit=2)["activation"] == 0).all()
     np.testing.assert_array_equal(off["activation_twin"], whole["activation_twin"])
+
+
+def test_a_model_that_cannot_be_copied_is_named(model, images):
+    model.cache = model(torch.tensor(images))
+    with pytest.raises(ValueError, match="no untrained twin can be made of Reusing.*twins=0"):
+        untrained_twin(model)

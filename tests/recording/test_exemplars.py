@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch.nn import functional
 
 import nbcorr as nc
@@ -110,3 +111,11 @@ def test_inputs_that_are_not_finite_are_named(untouched, images):
     images[3, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="sample 3 has NaN or infinite values"):
         nc.exemplars(untouched, images, "conv1:0", progress=False)
+
+
+def test_the_threshold_stands_on_a_bounded_number_of_values(model, images, monkeypatch):
+    whole = nc.exemplars(model, np.tile(images, (8, 1, 1, 1)), "conv1:0", progress=False)
+    monkeypatch.setattr("nbcorr.recording.exemplars._VALUES", 2000)
+    thinned = nc.exemplars(model, np.tile(images, (8, 1, 1, 1)), "conv1:0", progress=False)
+    np.testing.assert_allclose(thinned["threshold"], whole["threshold"], atol=0.1)
+    xr.testing.assert_equal(thinned["sample"], whole["sample"])

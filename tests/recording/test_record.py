@@ -102,6 +102,7 @@ def test_baselines_of_every_kind(model, images, labels):
         lambda x: net(x).argmax(1).tolist(),
         expected,
         expected.tolist(),
+        np.eye(3)[expected],
     ):
         recording = nc.record(model, (images, labels), baseline=baseline, progress=False)
         np.testing.assert_array_equal(recording.baseline, expected)
