@@ -15,7 +15,7 @@ demo: .venv/demo
 	@$(BIN)/python examples/run.py 01_quickstart
 
 lab: .venv/demo
-	$(BIN)/jupyter lab examples/01_quickstart.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) examples/01_quickstart.ipynb
 
 test: .venv/dev
 	$(BIN)/python tests/browser/find_browser.py --install

@@ -19,7 +19,7 @@ from nbcorr.network.pooling import check_pool, governor, pool_units, unit_axis
 from nbcorr.network.twins import calibrate_normalization, untrained_twin
 from nbcorr.recording.answers import answers_of, baseline_answers
 from nbcorr.recording.arrays import build_recording
-from nbcorr.recording.growing import GrowingArray
+from nbcorr.recording.growing import BatchRows, GrowingArray
 
 
 class RecordingInterrupted(KeyboardInterrupt):
@@ -121,6 +121,7 @@ class _Run:
         if twins < 0:
             raise ValueError(f"twins is {twins}; expected 0 or more")
         self.names, self.pool, self.seed = names, pool, seed
+        self.governors = {name: governor(model, name) for name in names}
         self.networks = [model] + [untrained_twin(model, seed + i) for i in range(twins)]
         self.activations = [GrowingArray() for _ in self.networks]
         self.columns: dict[str, list[np.ndarray]] = {}
@@ -151,31 +152,21 @@ class _Run:
         self.count += len(batch)
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[np.ndarray, Any]:
-        pooled: dict[str, torch.Tensor] = {}
+        rows = BatchRows(self.units, len(batch), self.device)
 
-        def keep(name: str, module: nn.Module) -> Callable[[torch.Tensor, int], None]:
+        def keep(name: str) -> Callable[[torch.Tensor, int], None]:
             def pool(output: torch.Tensor, call: int) -> None:
-                values = pool_units(output, unit_axis(module, output), self.pool)
-                pooled[call_label(name, call)] = values.to(torch.float32)
+                axis = unit_axis(self.governors[name], output)
+                rows.put(call_label(name, call), pool_units(output, axis, self.pool))
 
             return pool
 
-        callbacks = {name: keep(name, governor(network, name)) for name in self.names}
-        with inference(network), captured(network, callbacks):
+        with inference(network), captured(network, {name: keep(name) for name in self.names}):
             output = batch.run(network)
-        self._check_units(pooled, len(batch))
-        if not pooled:
-            return np.empty((len(batch), 0), np.float32), output
-        return torch.cat([pooled[name] for name in self.units], dim=1).cpu().numpy(), output
+        self._check_units(rows.units)
+        return rows.array(), output
 
-    def _check_units(self, pooled: dict[str, torch.Tensor], count: int) -> None:
-        units = {name: values.shape[1] for name, values in pooled.items()}
-        for name, values in pooled.items():
-            if values.shape[0] != count:
-                raise ValueError(
-                    f"layer {name!r} gave {values.shape[0]} rows for a batch of {count} samples; "
-                    "expected one row per sample"
-                )
+    def _check_units(self, units: dict[str, int]) -> None:
         if not self.units:
             # In the order they ran, so that depth in the network can be read off.
             self.units = units
