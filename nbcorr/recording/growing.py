@@ -37,10 +37,10 @@ class GrowingArray:
 
 
 class BatchRows:
-    """One batch's numbers, layer by layer, each straight to its place in one block.
+    """One batch's numbers, layer by layer.
 
-    Small tensors kept between a network's large ones would break up the heap. In the first batch,
-    where the layers are not known yet, the block doubles when full.
+    Once the layers are known, from the second batch on, they go straight to their places in one
+    block: small tensors kept between a network's large ones would break up the heap.
     """
 
     def __init__(self, known: dict[str, int], count: int, device: torch.device):
@@ -48,7 +48,7 @@ class BatchRows:
         self._known, self._count = known, count
         self._starts = dict(zip(known, accumulate([0, *known.values()]), strict=False))
         self._block = torch.empty(count, sum(known.values()), device=device)
-        self._used = 0
+        self._parts: list[torch.Tensor] = []
 
     def put(self, layer: str, values: torch.Tensor) -> None:
         """A layer's numbers, shape (batch, units), any floating dtype.
@@ -65,19 +65,12 @@ class BatchRows:
             )
         self.units[layer] = units = values.shape[1]
         if not self._known:
-            self._widen(self._used + units)
-            self._block[:, self._used : self._used + units] = values
+            self._parts.append(values.to(torch.float32))
         elif self._known.get(layer) == units:
             start = self._starts[layer]
             self._block[:, start : start + units] = values
-        self._used += units
 
     def array(self) -> np.ndarray:
         """All of them, shape (batch, neurons), float32."""
-        return self._block[:, : self._used].cpu().numpy()
-
-    def _widen(self, needed: int) -> None:
-        if needed > self._block.shape[1]:
-            wider = self._block.new_empty(self._count, max(needed, 2 * self._block.shape[1], 4096))
-            wider[:, : self._used] = self._block[:, : self._used]
-            self._block = wider
+        whole = torch.cat(self._parts, dim=1) if self._parts else self._block
+        return whole.cpu().numpy()
