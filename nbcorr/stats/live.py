@@ -140,9 +140,9 @@ class RankedNeurons:
             wide: type = np.int32 if len(rows) * int(self.sizes[code]) < 2**31 else np.int64
             whole: np.ndarray = np.zeros(self.ranks.shape[1], dtype=wide)
             if self.compile_it:
-                from nbcorr.stats import accelerated
+                from nbcorr.stats import rowsums
 
-                accelerated.add_rows(self.ranks, rows[None], whole[None])
+                rowsums.add_rows(self.ranks, rows[None], whole[None])
             else:
                 for row in rows:
                     np.add(whole, self.ranks[row], out=whole)

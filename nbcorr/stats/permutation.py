@@ -193,8 +193,8 @@ def _sums(table: np.ndarray, signals: np.ndarray) -> np.ndarray:
     """The z of every permutation and neuron, (n_permutations, n_neurons)."""
     if signals.dtype != np.int32:
         return signals @ table
-    from nbcorr.stats import accelerated
+    from nbcorr.stats import rowsums
 
     sums = np.empty((len(signals), table.shape[1]), dtype=np.float32)
-    accelerated.add_rows(table, signals, sums)
+    rowsums.add_rows(table, signals, sums)
     return sums
