@@ -4,16 +4,19 @@ from nbcorr.stats.association import Association, associate
 from nbcorr.stats.live import Effects, RankedNeurons
 from nbcorr.stats.multiple import fdr
 from nbcorr.stats.outcomes import mcnemar
-from nbcorr.stats.partial import Partial, partial_spearman
+from nbcorr.stats.partial import Partial, PartialDesign, partial_spearman
+from nbcorr.stats.pearson import pearson
 from nbcorr.stats.permutation import Permutation, max_t
 from nbcorr.stats.ranks import midranks, tie_term
 from nbcorr.stats.selectivity import Selectivity, selectivity_index
+from nbcorr.stats.similarity import similar_groups
 from nbcorr.stats.split import stratified_halves
 
 __all__ = [
     "Association",
     "Effects",
     "Partial",
+    "PartialDesign",
     "Permutation",
     "RankedNeurons",
     "Selectivity",
@@ -23,7 +26,9 @@ __all__ = [
     "mcnemar",
     "midranks",
     "partial_spearman",
+    "pearson",
     "selectivity_index",
+    "similar_groups",
     "stratified_halves",
     "tie_term",
 ]

@@ -9,8 +9,16 @@ import numpy as np
 import scipy.stats
 
 from nbcorr.stats.association import checked
-from nbcorr.stats.design import stratum_codes
-from nbcorr.stats.ranks import as_real, midranks, row_blocks
+from nbcorr.stats.centred import doubled_ranks
+from nbcorr.stats.design import make_design, stratum_codes
+from nbcorr.stats.ranks import midranks, row_blocks
+from nbcorr.stats.sorting import compiled
+
+# Less than this share of a row's length left over is rounding, not a residual.
+ROUNDING = 1e-10
+
+Codes = Sequence[Hashable] | np.ndarray
+Covariates = np.ndarray | Sequence[np.ndarray]
 
 
 class Partial(NamedTuple):
@@ -33,79 +41,222 @@ class Partial(NamedTuple):
 def partial_spearman(
     x: np.ndarray,
     y: np.ndarray,
-    covariates: np.ndarray,
-    strata: Sequence[Hashable] | np.ndarray | None = None,
+    covariates: Covariates,
+    strata: Codes | None = None,
+    groups: Codes | None = None,
 ) -> Partial:
     """Spearman's rho between what the covariates and strata leave of a neuron and of the signal.
+
+    The short form of ``PartialDesign(y, covariates, strata, groups).correlate(x)``; see there.
+    """
+    checked(x, y, None, 0.95)  # its errors speak of x and the signal together
+    return PartialDesign(y, covariates, strata, groups).correlate(x)
+
+
+class PartialDesign:
+    """A signal and all that is held fixed, fitted once for blocks of neurons to come.
 
     All are replaced by their mid-ranks, then by the residuals of a least-squares fit on the ranks
     of the covariates and an intercept for each stratum; rho is the correlation of the residuals
     and ``t = rho * sqrt(degrees / (1 - rho^2))`` with ``n - 1 - rank(fit)`` degrees of freedom
     (Kendall, *Biometrika* 32, 1942; Conover & Iman, *The American Statistician* 35, 1981).
+    Intercepts are fitted by centring within strata, which leaves the same residuals (Frisch &
+    Waugh, *Econometrica* 1, 1933; Lovell 1963).
+
+    With groups, t is that of the neuron in the regression of the signal's ranks, its error robust
+    to any dependence within groups: Liang & Zeger, *Biometrika* 73 (1986), with the correction
+    ``m / (m - 1) * (n - 1) / (n - k)`` (CR1; m groups, k columns of the fit) and m - 1 degrees of
+    freedom. With fewer than about 30 groups it still rejects too often (Cameron & Miller 2015).
+
+    Only what is linear in the ranks of a covariate is held fixed.
 
     Parameters
     ----------
-    x : array, shape (n_neurons, n_samples)
     y : array, shape (n_samples,), bool or real
-    covariates : array, shape (n_covariates, n_samples) or (n_samples,)
+    covariates : array, shape (n_covariates, n_samples) or (n_samples,), or a sequence of arrays
+        Numbers; categories are strata.
     strata : sequence of hashable codes, length n_samples, optional
+    groups : sequence of hashable codes, length n_samples, optional
+        Samples of one group are not independent: frames of a film, images of a patient.
+    names : sequence of str, optional
+        What to call the covariates in errors.
+
+    Attributes
+    ----------
+    degrees : int
+        Degrees of freedom of t.
 
     Raises
     ------
     ValueError
-        If the lengths differ, a covariate holds a NaN, or covariates and strata leave nothing of
-        the signal or no degrees of freedom.
+        If the lengths differ; a covariate is text, constant or holds a NaN; covariates and strata
+        determine the signal (also where it is a threshold or another monotone function of a
+        covariate), or leave no degrees of freedom; or there is a single group.
     """
-    values, design = checked(x, y, None, 0.95)
-    held = np.atleast_2d(np.asarray(covariates))
-    if held.ndim != 2 or held.shape[1] != design.n:
-        raise ValueError(
-            f"the covariates have shape {np.shape(covariates)}; "
-            f"expected (n_covariates, {design.n}) or ({design.n},)"
-        )
-    ranked = midranks(held)
-    spoilt = int(np.isnan(ranked).any(axis=1).sum())
-    if spoilt:
-        raise ValueError(f"{spoilt} of {len(held)} covariates hold a NaN; expected real numbers")
-    codes = stratum_codes(strata, design.n)
-    intercepts = (codes == np.arange(codes.max() + 1)[:, None]).astype(np.float64)
-    centred = ranked - ranked.mean(axis=1, keepdims=True)
-    basis, rank = _basis(np.vstack([intercepts, centred / design.n]))
-    degrees = design.n - 1 - rank
-    if degrees < 1:
-        raise ValueError(
-            f"cannot be decided, n = {design.n}: "
-            f"strata and covariates take {rank} degrees of freedom"
-        )
-    target = _residual(midranks(design.signal)[None], basis)
-    if not target.any():
-        raise ValueError("the covariates and strata determine the signal; nothing of it is left")
-    parts = [
-        _correlate(values[part], target[0], basis) for part in row_blocks(len(values), design.n)
-    ]
-    rho = np.concatenate(parts) if parts else np.empty(0)
-    with np.errstate(divide="ignore"):
-        t = rho * np.sqrt(degrees / (1 - rho * rho))
-    return Partial(rho, t, 2 * scipy.stats.t.sf(np.abs(t), degrees), degrees)
+
+    def __init__(
+        self,
+        y: np.ndarray,
+        covariates: Covariates,
+        strata: Codes | None = None,
+        groups: Codes | None = None,
+        *,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        signal = make_design(y).signal
+        n = len(signal)
+        ranked, named = _ranked(covariates, n, names)
+        codes = stratum_codes(strata, n)
+        # Samples in the order of their strata: a stratum is a slice.
+        self.order = np.argsort(codes, kind="stable")
+        self.sizes = np.bincount(codes)
+        signal, ranked = midranks(signal)[self.order], ranked[:, self.order]
+        _refuse_determined(signal, ranked, codes[self.order], named)
+        self.basis = _basis(self._centred(ranked))
+        self.fitted = len(self.sizes) + len(self.basis)
+        self.degrees = n - 1 - self.fitted
+        if self.degrees < 1:
+            raise ValueError(
+                f"cannot be decided, n = {n}: "
+                f"strata and covariates take {self.fitted} degrees of freedom"
+            )
+        self.target = _residual(self._centred(signal[None]), self.basis)[0]
+        if not self.target.any():
+            holders = " and ".join([*named, "the strata"][: len(named) + (len(self.sizes) > 1)])
+            raise ValueError(f"{holders} together determine the signal; nothing of it is left")
+        self.by_group: np.ndarray | None = None
+        if groups is not None:
+            self._set_groups(stratum_codes(groups, n, "groups")[self.order])
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.order)
+
+    def correlate(self, x: np.ndarray) -> Partial:
+        """Partial rank correlation of every neuron.
+
+        Parameters
+        ----------
+        x : array, shape (n_neurons, n_samples)
+            Activations, neuron-major. A neuron with a NaN is dead.
+
+        Returns
+        -------
+        Partial
+
+        Raises
+        ------
+        ValueError
+            If `x` has another number of samples.
+        """
+        values = np.asarray(x)
+        if values.ndim != 2 or values.shape[1] != self.n:
+            raise ValueError(f"x has shape {values.shape}; expected (n_neurons, {self.n})")
+        rho, t = np.empty(len(values)), np.empty(len(values))
+        for part in row_blocks(len(values), self.n):
+            rows = np.take(values[part], self.order, axis=1)
+            rho[part], t[part] = self._correlate(rows, compiled(values.size))
+        return Partial(rho, t, 2 * scipy.stats.t.sf(np.abs(t), self.degrees), self.degrees)
+
+    def _correlate(self, rows: np.ndarray, compile_it: bool) -> tuple[np.ndarray, np.ndarray]:
+        spoilt = np.isnan(rows).any(axis=1)
+        ranks, _ = doubled_ranks(np.where(spoilt[:, None], 0, rows), compile_it)
+        left = _residual(self._centred(ranks.astype(np.float64)), self.basis)
+        square = np.sum(left * left, axis=1)
+        product = left @ self.target
+        square[square == 0] = np.nan
+        rho = np.clip(product / np.sqrt(square * np.sum(self.target**2)), -1, 1)
+        with np.errstate(divide="ignore"):
+            if self.by_group is None:
+                return rho, rho * np.sqrt(self.degrees / (1 - rho * rho))
+            return rho, product / self._error(left, product / square)
+
+    def _error(self, left: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """Cluster-robust standard error of the slope times the neuron's sum of squares."""
+        scores = left * (self.target - slope[:, None] * left)
+        sums = np.add.reduceat(scores[:, self.by_group], self.group_starts, axis=1)
+        m = len(self.group_starts)
+        correction = m / (m - 1) * (self.n - 1) / (self.n - 1 - self.fitted)
+        return np.sqrt(correction * np.sum(sums * sums, axis=1))
+
+    def _centred(self, rows: np.ndarray) -> np.ndarray:
+        """Rows less their mean in each stratum; samples in the order of the strata."""
+        starts = np.cumsum(self.sizes) - self.sizes
+        means = np.add.reduceat(rows, starts, axis=1) / self.sizes
+        return rows - np.repeat(means, self.sizes, axis=1)
+
+    def _set_groups(self, codes: np.ndarray) -> None:
+        self.by_group = np.argsort(codes, kind="stable")
+        self.group_starts = np.flatnonzero(np.diff(codes[self.by_group], prepend=-1))
+        if len(self.group_starts) < 2:
+            raise ValueError(
+                f"cannot be decided, n = {self.n}: all samples are of one group; "
+                "expected at least 2 groups, better 30"
+            )
+        self.degrees = len(self.group_starts) - 1
 
 
-def _basis(columns: np.ndarray) -> tuple[np.ndarray, int]:
-    """Orthonormal rows that span those given, and how many there are."""
-    _, sizes, directions = np.linalg.svd(columns, full_matrices=False)
-    kept = sizes > sizes[0] * max(columns.shape) * np.finfo(float).eps
-    return directions[kept], int(kept.sum())
+def _ranked(
+    covariates: Covariates, n: int, names: Sequence[str] | None
+) -> tuple[np.ndarray, list[str]]:
+    """Mid-ranks of the covariates, (n_covariates, n), and what to call each."""
+    rows = _as_rows(covariates)
+    if names is not None and len(names) != len(rows):
+        raise ValueError(f"{len(names)} names for {len(rows)} covariates; expected one for each")
+    listed = [f"covariate {name!r}" for name in names or range(1, len(rows) + 1)]
+    ranks = np.empty((len(rows), n))
+    for i, (row, name) in enumerate(zip(rows, listed, strict=True)):
+        if row.shape != (n,):
+            raise ValueError(f"{name} has shape {row.shape}; expected one number for each of {n}")
+        if row.dtype.kind not in "biuf":
+            raise ValueError(f"{name} holds {row.dtype}, not numbers; give categories as strata=")
+        missing = int(np.isnan(row).sum())
+        if missing:
+            raise ValueError(f"{name} is NaN for {missing} of {n} samples; expected real numbers")
+        if (row == row[0]).all():
+            raise ValueError(f"{name} is constant ({row[0]:g}): it holds nothing fixed")
+        ranks[i] = midranks(row)
+    return ranks, listed
 
 
-def _residual(ranks: np.ndarray, basis: np.ndarray) -> np.ndarray:
+def _as_rows(covariates: Covariates) -> list[np.ndarray]:
+    """One array a covariate; in a sequence of arrays each keeps its dtype."""
+    if not isinstance(covariates, np.ndarray) and any(np.ndim(row) for row in covariates):
+        return [np.asarray(row) for row in covariates]
+    held = np.asarray(covariates)
+    return list(held[None] if held.ndim == 1 else held)
+
+
+def _refuse_determined(
+    signal: np.ndarray, covariates: np.ndarray, codes: np.ndarray, names: list[str]
+) -> None:
+    """Name what leaves nothing of the signal: the strata, or a covariate it follows from.
+
+    Such is a covariate of which the signal, within every stratum, is a rising (or in every one a
+    falling) function: what its ranks leave of a threshold on it is no signal but a misfit.
+    """
+    within = " within the strata" if codes[-1] > 0 else ""
+    if not np.diff(signal)[np.diff(codes) == 0].any():
+        raise ValueError("the strata determine the signal; nothing of it is left")
+    for covariate, name in zip(covariates, names, strict=True):
+        order = np.lexsort((signal, covariate, codes))
+        inside = np.diff(codes[order]) == 0
+        steps, tied = np.diff(signal[order])[inside], np.diff(covariate[order])[inside] == 0
+        if not steps[tied].any() and ((steps >= 0).all() or (steps <= 0).all()):
+            raise ValueError(f"{name} determines the signal{within}; nothing of it is left")
+
+
+def _basis(rows: np.ndarray) -> np.ndarray:
+    """Orthonormal rows that span those given."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    _, sizes, directions = np.linalg.svd(rows, full_matrices=False)
+    return directions[sizes > ROUNDING]
+
+
+def _residual(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """What the basis leaves of each row; exactly 0 where that is less than rounding."""
-    own = ranks - ranks.mean(axis=1, keepdims=True)
-    left = own - (own @ basis.T) @ basis
-    size = np.linalg.norm(own, axis=1, keepdims=True)
-    return np.where(np.linalg.norm(left, axis=1, keepdims=True) > 1e-10 * size, left, 0)
-
-
-def _correlate(values: np.ndarray, target: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    left = _residual(midranks(as_real(values)), basis)
-    scale = np.linalg.norm(left, axis=1) * np.linalg.norm(target)
-    rho = np.full(len(values), np.nan)
-    return np.clip(np.divide(left @ target, scale, out=rho, where=scale > 0), -1, 1)
+    left = rows - (rows @ basis.T) @ basis
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.where(np.linalg.norm(left, axis=1, keepdims=True) > ROUNDING * length, left, 0)

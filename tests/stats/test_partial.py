@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.stats
 import statsmodels.api as sm
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nbcorr.stats import partial_spearman
+from nbcorr.stats import PartialDesign, associate, partial_spearman
 
 
 @pytest.fixture
@@ -49,20 +53,176 @@ def test_the_error_rate_is_nominal_where_the_covariate_explains_all():
     difficulty = rng.normal(size=250)
     x = rng.normal(size=(800, 250)) + difficulty
     y = difficulty + rng.normal(size=250) > 0.5
-    assert np.mean(scipy.stats.norm.sf(partial_spearman(x, y, np.ones(250)).t) < 0.025) > 0.5
+    assert np.mean(associate(x, y).p < 0.05) > 0.5
     share = np.mean(partial_spearman(x, y, difficulty).p < 0.05)
     assert 0.02 < share < 0.09
 
 
-def test_dead_neurons_are_nan_and_what_does_not_fit_is_named(case):
+def test_dead_neurons_are_nan(case):
     x, y, z, _ = case
     x[0], x[1, 3], x[2] = 1, np.nan, z
-    assert np.isnan(partial_spearman(x, y, z).rho).tolist() == [True] * 3 + [False] * 3
-    with pytest.raises(ValueError, match="determine the signal"):
-        partial_spearman(x, y, y.astype(float))
-    with pytest.raises(ValueError, match="the covariates have shape"):
-        partial_spearman(x, y, z[:-1])
-    with pytest.raises(ValueError, match="1 of 1 covariates hold a NaN"):
-        partial_spearman(x, y, np.where(z > 1, np.nan, z))
+    found = partial_spearman(x, y, z)
+    for column in found[:3]:
+        assert np.isnan(column).tolist() == [True] * 3 + [False] * 3
+    strata = np.arange(300) % 3
+    x[3] = strata
+    assert np.isnan(partial_spearman(x, y, z, strata).rho).tolist() == [True] * 4 + [False] * 2
+    assert partial_spearman(x[:0], y, z).rho.shape == (0,)
+
+
+def literal_partial(neuron, y, covariates, strata):
+    """Correlation of the residuals of two regressions with a column for each stratum."""
+    dummies = (strata[:, None] == np.unique(strata)).astype(float)
+    held = np.column_stack([dummies, *(scipy.stats.rankdata(c) for c in covariates)])
+    left = [
+        ranks - held @ np.linalg.lstsq(held, ranks, rcond=None)[0]
+        for ranks in (scipy.stats.rankdata(neuron), scipy.stats.rankdata(y))
+    ]
+    return left[0] @ left[1] / np.sqrt((left[0] @ left[0]) * (left[1] @ left[1]))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.9, 0.98])
+def test_equals_the_literal_twin_whatever_the_ties(dtype, zeros):
+    rng = np.random.default_rng(2)
+    n = 1500
+    strata = rng.integers(0, 7, n)
+    covariates = np.array([np.round(rng.normal(size=n), 1), rng.normal(size=n) + strata])
+    x = rng.normal(size=(5, n)) + covariates[1]
+    x = np.maximum(x - np.quantile(x, zeros, axis=1, keepdims=True), 0).astype(dtype)
+    x[0, :4] = [np.inf, np.inf, -np.inf, -0.0]
+    for y in (rng.random(n) < 0.1, covariates[0] + rng.normal(size=n)):
+        found = partial_spearman(x, y, covariates, strata)
+        for i, neuron in enumerate(x):
+            expected = literal_partial(neuron, y, covariates, strata)
+            assert abs(found.rho[i] - expected) <= 1e-12
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), n=st.integers(8, 30))
+def test_any_ties_agree_with_the_literal_twin(data, n):
+    def draw(values):
+        return np.array(data.draw(st.lists(values, min_size=n, max_size=n)))
+
+    neuron, held = (
+        draw(st.sampled_from([0.0, -0.0, 1.0, 2.5, np.inf, -np.inf])),
+        draw(st.integers(0, 5)),
+    )
+    y, strata = draw(st.booleans()), draw(st.integers(0, 2))
+    try:
+        design = PartialDesign(y, held, strata)
+    except ValueError:
+        return
+    rho = design.correlate(neuron[None]).rho[0]
+    if np.isnan(rho):
+        dummies = (strata[:, None] == np.unique(strata)).astype(float)
+        columns = np.column_stack([dummies, scipy.stats.rankdata(held)])
+        both = np.column_stack([columns, scipy.stats.rankdata(neuron)])
+        assert np.linalg.matrix_rank(both) == np.linalg.matrix_rank(columns)
+    else:
+        assert abs(rho - literal_partial(neuron, y, [held], strata)) <= 1e-12
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("per_group", [1, 5, 30])
+def test_groups_equal_the_cluster_robust_regression(case, stratified, per_group):
+    x, y, z, rng = case
+    strata = rng.integers(0, 4, 300) if stratified else np.zeros(300, int)
+    groups = rng.integers(0, 300 // per_group, 300)
+    found = partial_spearman(x, y, z, strata, groups)
+    dummies = (strata[:, None] == np.unique(strata)).astype(float)
+    for i, neuron in enumerate(x):
+        columns = np.column_stack([scipy.stats.rankdata(neuron), dummies, scipy.stats.rankdata(z)])
+        fit = sm.OLS(scipy.stats.rankdata(y), columns).fit(
+            cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
+        )
+        assert found.t[i] == pytest.approx(fit.tvalues[0], rel=1e-8)
+        assert found.p[i] == pytest.approx(fit.pvalues[0], rel=1e-7)
+    assert found.degrees == len(np.unique(groups)) - 1
+    assert np.array_equal(found.rho, partial_spearman(x, y, z, strata).rho)
+
+
+def test_a_design_is_fitted_once_for_many_blocks_and_travels(case):
+    x, y, z, rng = case
+    strata, groups = rng.integers(0, 9, 300), np.repeat(np.arange(60), 5)
+    design = pickle.loads(pickle.dumps(PartialDesign(y, z, strata, groups)))
+    whole = partial_spearman(x, y, z, strata, groups)
+    for at in range(0, 6, 2):
+        part = design.correlate(x[at : at + 2])
+        np.testing.assert_allclose(part.t, whole.t[at : at + 2], rtol=1e-13)
+        assert part.degrees == whole.degrees
+
+
+def test_a_thousand_strata_are_centred_not_fitted_as_columns():
+    rng = np.random.default_rng(3)
+    strata = rng.integers(0, 1000, 50_000)
+    z = rng.normal(size=50_000)
+    design = PartialDesign(z + rng.normal(size=50_000) > 1, z, strata)
+    assert design.basis.shape == (1, 50_000)
+    assert design.degrees == 50_000 - 1000 - 2
+    assert len(pickle.dumps(design)) < 2e6
+
+
+def test_covariates_that_say_the_same_count_once(case):
+    x, y, z, _ = case
+    once, twice = partial_spearman(x, y, z), partial_spearman(x, y, np.array([z, 3 * z]))
+    np.testing.assert_allclose(once.rho, twice.rho, atol=1e-12)
+    assert once.degrees == twice.degrees
+    # What the strata determine holds nothing more.
+    strata = np.arange(300) % 4
+    more = partial_spearman(x, y, [z, 1.0 * strata], strata)
+    assert more.degrees == partial_spearman(x, y, z, strata).degrees
+    assert partial_spearman(x, y, np.empty((0, 300))).rho == pytest.approx(
+        [scipy.stats.spearmanr(neuron, y).statistic for neuron in x], abs=1e-12
+    )
+
+
+def test_what_determines_the_signal_is_named(case):
+    _, y, z, rng = case
+    confidence = rng.normal(size=300)
+    names = ["difficulty", "confidence"]
+    for signal in (confidence > 0.3, confidence < -1, np.exp(confidence), np.round(confidence)):
+        with pytest.raises(ValueError, match="^covariate 'confidence' determines the signal; noth"):
+            PartialDesign(signal, [z, confidence], names=names)
+    strata = np.arange(300) % 5
+    with pytest.raises(ValueError, match="covariate 'confidence' determines .* within the strata"):
+        PartialDesign(confidence - strata > 0, [z, confidence], strata, names=names)
+    # Rising in one stratum and falling in another determines nothing.
+    mixed = np.where(strata == 2, confidence < 0, confidence > 0)
+    assert PartialDesign(mixed, [z, confidence], strata, names=names).target.any()
+    with pytest.raises(ValueError, match="^the strata determine the signal"):
+        PartialDesign(y, z, y)
+    levels = np.arange(300) % 3
+    with pytest.raises(ValueError, match="covariate 1 and covariate 2 together determine the sig"):
+        PartialDesign(levels, [levels == 1, levels == 2])
+
+
+@pytest.mark.parametrize(
+    ("covariates", "message"),
+    [
+        (np.arange(9.0), "covariate 'x' has shape .9,.; expected one number for each of 10"),
+        (np.where(np.arange(10) == 2, np.nan, 1), "covariate 'x' is NaN for 1 of 10 samples"),
+        (np.full(10, 3), "covariate 'x' is constant .3.: it holds nothing fixed"),
+        (np.array(list("abcdefghij")), "covariate 'x' holds <U1, not numbers; give categories as"),
+        (np.array(list("abcdefghij"), object), "covariate 'x' holds object, not numbers"),
+        ([list("abcdefghij")], "covariate 'x' holds <U1, not numbers"),
+        (np.zeros((2, 10)), "1 names for 2 covariates"),
+    ],
+)
+def test_covariates_that_do_not_fit_are_named(covariates, message):
+    with pytest.raises(ValueError, match=message):
+        PartialDesign(np.arange(10) % 3 == 1, covariates, names=["x"])
+
+
+def test_what_cannot_be_decided_is_said(case):
+    x, y, z, _ = case
     with pytest.raises(ValueError, match="degrees of freedom"):
-        partial_spearman(x[:, :3], np.array([0, 1, 1]), np.array([1.0, 2, 1]), [1, 1, 2])
+        partial_spearman(x[:, :4], [0, 1, 1, 0], [1.0, 2, 1, 3], [1, 1, 2, 2])
+    with pytest.raises(ValueError, match="all samples are of one group"):
+        partial_spearman(x, y, z, groups=np.zeros(300))
+    with pytest.raises(ValueError, match="the groups have 2 values"):
+        partial_spearman(x, y, z, groups=np.zeros(2))
+    with pytest.raises(ValueError, match="the signal has 299 values"):
+        partial_spearman(x, y[1:], z)
+    with pytest.raises(ValueError, match=r"x has shape .6, 299.; expected .n_neurons, 300."):
+        PartialDesign(y, z).correlate(x[:, 1:])
