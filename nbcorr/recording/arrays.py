@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+# What columns on the samples cannot be called.
+_OWN_NAMES = ("activation", "activation_twin", "input", "feature", "neuron", "layer", "unit")
+
 
 def neuron_coords(layers: Sequence[str], units: Sequence[int] | np.ndarray) -> xr.Coordinates:
     """The ``neuron`` coordinate: a MultiIndex of layer and unit, layers in order of appearance.
@@ -35,6 +38,7 @@ def from_arrays(
     layer: str | Sequence[str],
     unit: Sequence[int] | None = None,
     sample: Sequence[Any] | None = None,
+    inputs: Any = None,
     **per_sample: Any,
 ) -> xr.Dataset:
     """A recording from arrays a person already has.
@@ -42,13 +46,17 @@ def from_arrays(
     Parameters
     ----------
     activations : array, shape (n_samples, n_neurons), any real dtype
-        One number per sample and neuron; stored as float32 (float16 stays float16).
+        One number per sample and neuron; stored as float32 (float16 stays float16). A Dask or
+        Zarr array stays on disk and is read in parts when needed.
     layer : str or sequence of str, length n_neurons
         The layer of every neuron, or of all of them.
     unit : sequence of int, length n_neurons, optional
         Index of each neuron inside its layer; counted from 0 within each layer by default.
     sample : sequence, length n_samples, optional
         Ids of the samples; 0, 1, 2 … by default.
+    inputs : array, shape (n_samples, ...), optional
+        The raw inputs (pictures, tables or vectors of numbers), for the control of what they tell;
+        kept as ``nc.record`` does, averaged to at most 1,024 features.
     **per_sample
         Columns with one value per sample: ``label``, ``prediction``, ``baseline`` … With the
         first three, ``relative_performance`` follows.
@@ -56,14 +64,16 @@ def from_arrays(
     Returns
     -------
     xarray.Dataset
-        ``activation(sample, neuron)`` and the columns as coordinates on ``sample``.
+        ``activation(sample, neuron)``, ``input(sample, feature)`` where inputs were given, and
+        the columns as coordinates on ``sample``.
 
     Raises
     ------
     ValueError
-        If a shape does not fit, an id or a neuron repeats, or there are no samples.
+        If a shape does not fit, an id or a neuron repeats, an input is not finite, a column has a
+        name of the recording's own, or there are no samples.
     """
-    values = np.asarray(activations)
+    values = _array_or_lazy(activations)
     if values.ndim != 2:
         raise ValueError(f"activations have shape {values.shape}; expected (n_samples, n_neurons)")
     if values.dtype != np.float16:
@@ -75,11 +85,17 @@ def from_arrays(
     _check_length("unit", units, n_neurons, "neurons")
     ids = np.arange(n_samples) if sample is None else np.asarray(sample)
     _check_length("sample", ids, n_samples, "samples")
-    return build_recording(values, layers, units, ids, per_sample)
+    recording = build_recording(values, layers, units, ids, per_sample)
+    if inputs is None:
+        return recording
+    # With torch; recordings without inputs are made without it.
+    from nbcorr.recording.inputs import inputs_of_array
+
+    return inputs_of_array(inputs, ids).add_to(recording)
 
 
 def build_recording(
-    activation: np.ndarray,
+    activation: Any,
     layers: Sequence[str],
     units: Sequence[int] | np.ndarray,
     sample: np.ndarray,
@@ -98,6 +114,11 @@ def build_recording(
         raise ValueError(f"neuron {twice[0]}:{twice[1]} appears twice; expected each once")
     recording = recording.assign_coords(sample=("sample", sample))
     for name, column in per_sample.items():
+        if name in _OWN_NAMES:
+            raise ValueError(
+                f"a column is called {name!r}, a name of the recording's own "
+                f"({', '.join(_OWN_NAMES)}); expected another name"
+            )
         values = np.asarray(column)
         _check_length(name, values, len(sample), "samples")
         recording = recording.assign_coords({name: ("sample", values)})
@@ -133,6 +154,17 @@ def over_neurons(dataset: xr.Dataset) -> xr.Dataset:
     raise ValueError(
         f"the Dataset is over {', '.join(map(str, dataset.dims)) or 'nothing'}; expected 'neuron'"
     )
+
+
+def _array_or_lazy(values: Any) -> Any:
+    """A Dask array as it is, a Zarr array as one, anything else in memory."""
+    values = values.data if isinstance(values, xr.DataArray) else values
+    if type(values).__module__.partition(".")[0] == "zarr":
+        import dask.array
+
+        return dask.array.from_zarr(values)
+    is_lazy = hasattr(values, "__dask_graph__") and hasattr(values, "rechunk")
+    return values if is_lazy else np.asarray(values)
 
 
 def _units_within(layers: Sequence[str]) -> np.ndarray:

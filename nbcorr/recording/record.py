@@ -20,6 +20,7 @@ from nbcorr.network.twins import calibrate_normalization, untrained_twin
 from nbcorr.recording.answers import answers_of, baseline_answers
 from nbcorr.recording.arrays import build_recording
 from nbcorr.recording.growing import BatchRows, GrowingArray
+from nbcorr.recording.inputs import InputRows
 
 
 class RecordingInterrupted(KeyboardInterrupt):
@@ -81,7 +82,9 @@ def record(
         ``activation(sample, neuron)`` float32 and, with twins,
         ``activation_twin(twin, sample, neuron)``; on ``sample`` the ids and, where known, label,
         prediction, confidence (largest class probability), loss (cross-entropy, nats), baseline
-        and relative_performance.
+        and relative_performance. ``input(sample, feature)`` float32, the control of what the raw
+        inputs tell: pictures averaged to at most 16 x 16 places a channel, at most 1,024 features
+        in all, vectors as they are; ``attrs["input"]`` says what was done.
 
     Raises
     ------
@@ -124,6 +127,7 @@ class _Run:
         self.governors = {name: governor(model, name) for name in names}
         self.networks = [model] + [untrained_twin(model, seed + i) for i in range(twins)]
         self.activations = [GrowingArray() for _ in self.networks]
+        self.inputs = InputRows()
         self.columns: dict[str, list[np.ndarray]] = {}
         self.units: dict[str, int] = {}
         self.count = 0
@@ -133,6 +137,8 @@ class _Run:
         """Run one batch through the model and its twins; all of it is kept or none."""
         batch = batch.to(self.device, self.dtype)
         batch.check_finite(self.count)
+        # Before the model, which may work on them in place.
+        self.inputs.extend(batch.inputs, expected)
         if self.count == 0:
             for twin in self.networks[1:]:
                 calibrate_normalization(twin, batch)
@@ -202,7 +208,7 @@ class _Run:
         recording = build_recording(model, layers, units, sample, columns)
         if twins:
             recording["activation_twin"] = (("twin", "sample", "neuron"), np.stack(twins))
-        return recording.assign_attrs(self._provenance())
+        return self.inputs.add_to(recording).assign_attrs(self._provenance())
 
     def _provenance(self) -> dict[str, Any]:
         from nbcorr import __version__
