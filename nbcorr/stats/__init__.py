@@ -1,6 +1,7 @@
 """Numbers in, numbers out: NumPy and SciPy only, no torch, no xarray."""
 
 from nbcorr.stats.association import Association, associate
+from nbcorr.stats.bootstrap import block_bootstrap
 from nbcorr.stats.live import Effects, RankedNeurons
 from nbcorr.stats.multiple import fdr
 from nbcorr.stats.outcomes import mcnemar
@@ -21,6 +22,7 @@ __all__ = [
     "RankedNeurons",
     "Selectivity",
     "associate",
+    "block_bootstrap",
     "fdr",
     "max_t",
     "mcnemar",
