@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from nbcorr.stats.design import stratum_codes
+from nbcorr.stats.ranks import midranks
 
 
 def stratified_halves(
@@ -14,6 +16,7 @@ def stratified_halves(
     strata: Sequence[Hashable] | np.ndarray | None = None,
     fraction: float = 0.5,
     seed: int = 0,
+    groups: Sequence[Hashable] | np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw the half of the samples used for selection, alike in strata and signal.
 
@@ -30,6 +33,11 @@ def stratified_halves(
         Share of samples in the selection half, between 0 and 1.
     seed : int
         The same seed draws the same half.
+    groups : sequence of hashable codes, length n_samples, optional
+        Samples of one group are not independent and stay together: whole groups are dealt out,
+        the largest first and otherwise in random order, each to the half that leaves the number
+        of samples, each stratum, each value of the signal (of one with more than two values: each
+        quarter) and each cell nearest to its share: least squares, each over its own size.
 
     Returns
     -------
@@ -39,7 +47,8 @@ def stratified_halves(
     Raises
     ------
     ValueError
-        If the lengths differ, there are no samples, or `fraction` is not between 0 and 1.
+        If the lengths differ, there are no samples, `fraction` is not between 0 and 1, or all
+        samples are of one group.
     """
     signal = np.asarray(y)
     if signal.ndim != 1 or len(signal) == 0:
@@ -47,11 +56,31 @@ def stratified_halves(
     if not 0 < fraction < 1:
         raise ValueError(f"fraction is {fraction:g}; expected a share between 0 and 1, such as 0.5")
     codes = stratum_codes(strata, len(signal))
-    values, kind = np.unique(signal, return_inverse=True)
-    if len(values) > 2:
-        kind = np.zeros(len(signal), dtype=np.int64)
     rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(signal), dtype=bool)
+    if groups is None:
+        return _split_cells(_kinds(signal, 1), codes, fraction, rng)
+    members = stratum_codes(groups, len(signal), "groups")
+    if members.max() == 0:
+        raise ValueError(
+            f"all {len(signal)} samples are of one group, which cannot be split; "
+            "expected at least 2 groups"
+        )
+    return _deal_groups(_kinds(signal, 4), codes, members, fraction, rng)[members]
+
+
+def _kinds(signal: np.ndarray, n_parts: int) -> np.ndarray:
+    """The two values as 0 and 1; of a signal with more, as many parts of its ranks."""
+    values, kind = np.unique(signal, return_inverse=True)
+    if len(values) <= 2:
+        return kind
+    ranks = midranks(kind)
+    return np.asarray((ranks - 0.5) * n_parts // len(ranks), dtype=np.int64)
+
+
+def _split_cells(
+    kind: np.ndarray, codes: np.ndarray, fraction: float, rng: np.random.Generator
+) -> np.ndarray:
+    chosen = np.zeros(len(kind), dtype=bool)
     for value in np.unique(kind):
         owed = rng.uniform()
         for code in np.unique(codes[kind == value]):
@@ -61,3 +90,44 @@ def stratified_halves(
             owed -= take
             chosen[rng.permutation(cell)[:take]] = True
     return chosen
+
+
+def _deal_groups(
+    kind: np.ndarray,
+    codes: np.ndarray,
+    members: np.ndarray,
+    fraction: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Which groups go to the selection half: each where it leaves the smaller imbalance."""
+    held = _samples_held(kind, codes, members)
+    weight = 1 / held.sum(axis=0)
+    sizes = np.bincount(members)
+    surplus = np.zeros(len(weight))  # of the selection half over its share, so far
+    chosen = np.zeros(len(sizes), dtype=bool)
+    for group in np.lexsort((rng.random(len(sizes)), -sizes)):
+        part = slice(held.indptr[group], held.indptr[group + 1])
+        at, own = held.indices[part], held.data[part]
+        # Squared surplus with the group less that without it.
+        worse = np.sum(weight[at] * own * (2 * surplus[at] + (1 - 2 * fraction) * own))
+        chosen[group] = worse < 0 or (worse == 0 and rng.random() < fraction)
+        surplus[at] += own * (chosen[group] - fraction)
+    if chosen.all() or not chosen.any():
+        smallest = sizes.argmin()
+        chosen[smallest] = not chosen[smallest]
+    return chosen
+
+
+def _samples_held(kind: np.ndarray, codes: np.ndarray, members: np.ndarray) -> csr_array:
+    """Samples of each group: in all, of each stratum, of each value, and of each cell."""
+    n_kinds, n_strata = kind.max() + 1, codes.max() + 1
+    features = np.concatenate(
+        [
+            np.zeros_like(kind),
+            1 + kind,
+            1 + n_kinds + codes,
+            1 + n_kinds + n_strata + codes * n_kinds + kind,
+        ]
+    )
+    features = np.unique(features, return_inverse=True)[1]
+    return csr_array((np.ones(len(features)), (np.tile(members, 4), features)))

@@ -98,7 +98,75 @@ def test_halves_of_a_real_signal_split_within_strata():
     assert (half[:50].sum(), half[50:].sum()) == (25, 25)
 
 
+def literal_deal(y, strata, groups, order, fraction, draws):
+    """Each group in turn to the half that leaves the smaller sum of squared relative surpluses."""
+    cells = [np.ones(len(y), bool)]
+    cells += [y == value for value in np.unique(y)]
+    cells += [strata == code for code in np.unique(strata)]
+    cells += [a & b for a in cells[1:3] for b in cells[3:]]
+    dealt, chosen = [], []
+    for group in order:
+        imbalance = {}
+        for taken in (True, False):
+            within = chosen + [group] * taken
+            surplus = [
+                np.isin(groups[c], within).sum()
+                - fraction * np.isin(groups[c], [*dealt, group]).sum()
+                for c in cells
+            ]
+            imbalance[taken] = sum(
+                s**2 / c.sum() for s, c in zip(surplus, cells, strict=True) if c.any()
+            )
+        dealt.append(group)
+        if imbalance[True] < imbalance[False] - 1e-9 or (
+            abs(imbalance[True] - imbalance[False]) < 1e-9 and next(draws) < fraction
+        ):
+            chosen.append(group)
+    return np.isin(groups, chosen)
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.3])
+def test_groups_are_dealt_as_the_literal_twin_deals_them(fraction):
+    rng = np.random.default_rng(4)
+    groups = rng.integers(0, 25, 400)
+    strata, y = rng.integers(0, 3, 25)[groups], rng.random(400) < 0.2
+    twin = np.random.default_rng(7)
+    order = np.lexsort((twin.random(25), -np.bincount(groups)))
+    draws = iter(twin.random(25))
+    expected = literal_deal(y, strata, groups, order, fraction, draws)
+    assert np.array_equal(stratified_halves(y, strata, fraction, 7, groups), expected)
+
+
+@pytest.mark.parametrize("kind", ["binary", "real"])
+def test_whole_groups_go_to_halves_that_are_alike(kind):
+    rng = np.random.default_rng(5)
+    groups = rng.integers(0, 300, 3000)
+    strata = rng.integers(0, 6, 300)[groups]
+    level = rng.random(300)[groups]
+    y = rng.random(3000) < 0.3 * level if kind == "binary" else level + rng.normal(size=3000)
+    half = stratified_halves(y, strata, seed=1, groups=groups)
+    assert all(len(np.unique(half[groups == group])) == 1 for group in set(groups))
+    assert abs(half.mean() - 0.5) < 0.01
+    assert all(abs(half[strata == code].mean() - 0.5) < 0.03 for code in range(6))
+    high = y if kind == "binary" else y > np.quantile(y, 0.75)
+    assert abs(half[high].mean() - 0.5) < 0.03
+    assert np.array_equal(half, stratified_halves(y, strata, seed=1, groups=groups))
+    assert not np.array_equal(half, stratified_halves(y, strata, seed=2, groups=groups))
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.95])
+def test_two_groups_are_enough(fraction):
+    groups = np.repeat(["patient a", "patient b"], [3, 9])
+    for seed in range(10):
+        half = stratified_halves(np.arange(12) % 2, None, fraction, seed, groups)
+        assert sorted({half[:3].mean(), half[3:].mean()}) == [0, 1]
+
+
 def test_halves_name_what_does_not_fit():
+    with pytest.raises(ValueError, match="all 2 samples are of one group"):
+        stratified_halves(np.array([0, 1]), groups=["a", "a"])
+    with pytest.raises(ValueError, match="the groups have 1 values"):
+        stratified_halves(np.array([0, 1]), groups=["a"])
     with pytest.raises(ValueError, match="one value per sample"):
         stratified_halves(np.array([]))
     with pytest.raises(ValueError, match="expected a share between 0 and 1"):
