@@ -1,8 +1,61 @@
-"""Sums of chosen rows of a table of ranks, compiled by numba."""
+"""What cached ranks and permutations do to whole tables of ranks, compiled by numba.
+
+Without numba, `ranks_within` and the callers of `add_rows` do the same with NumPy.
+"""
 
 from __future__ import annotations
 
 import numba
+import numpy as np
+
+
+@numba.njit(nogil=True, cache=True)
+def rank_within(ranks, codes, sizes, ties):  # type: ignore[no-untyped-def]
+    """Turn twice the centred mid-ranks of each row into those within strata, in place.
+
+    The ranks over all samples say where each sample stands, so nothing is sorted again: samples
+    are walked in that order, and each stratum counts those it has had. The sums of t^3 - t over
+    its groups of ties are added to `ties` (n_strata, n_rows).
+    """
+    n_rows, n = ranks.shape
+    shift, low = np.uint64(32), np.uint64(0xFFFFFFFF)
+    order = np.empty(n, dtype=np.uint64)
+    place = np.empty(2 * n + 1, dtype=np.uint32)
+    seen = np.empty(len(sizes), dtype=np.uint32)
+    fresh = np.zeros(len(sizes), dtype=np.uint32)
+    for row in range(n_rows):
+        own = ranks[row]
+        place[:] = 0
+        for rank in own:
+            place[np.uint32(np.int32(rank) + np.int32(n))] += np.uint32(1)
+        # A run of ties over places a to b - 1 has the doubled centred rank a + b - n.
+        for value in range(2 * n + 1):
+            place[value] = (np.uint32(value) - place[value]) >> np.uint32(1)
+        sample = np.uint64(0)
+        for rank in own:
+            value = np.uint64(np.int32(rank) + np.int32(n))
+            order[np.uint64(place[value])] = (value << shift) | sample
+            place[value] += np.uint32(1)
+            sample += np.uint64(1)
+        seen[:] = 0
+        i = 0
+        while i < n:
+            end = i + 1
+            while end < n and order[end] >> shift == order[i] >> shift:
+                end += 1
+            for pair in order[i:end]:
+                fresh[np.uint64(codes[pair & low])] += np.uint32(1)
+            for pair in order[i:end]:
+                code = np.uint64(codes[pair & low])
+                own[pair & low] = np.int32(2 * seen[code] + fresh[code]) - np.int32(sizes[code])
+            for pair in order[i:end]:
+                code = np.uint64(codes[pair & low])
+                t = np.float64(fresh[code])
+                if t > 1:
+                    ties[code, row] += t * t * t - t
+                seen[code] += fresh[code]
+                fresh[code] = np.uint32(0)
+            i = end
 
 
 @numba.njit(nogil=True, cache=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nbcorr.stats import associate, max_t, sorting
+from nbcorr.stats import associate, max_t, sorting, stepdown
 from nbcorr.stats.centred import Scores, doubled_ranks
 from nbcorr.stats.design import make_design
-from nbcorr.stats.permutation import permuted_signals
+from nbcorr.stats.permutation import MaxT, interchangeable_groups, permuted_signals
+from nbcorr.stats.within import ranks_within
 
 ENGINES = [False, True] if sorting.numba_available() else [False]
 
@@ -51,56 +55,150 @@ def literal_step_down(z, null):
     return p
 
 
-@pytest.mark.parametrize("kind", ["few", "many", "real"])
+SIGNALS = {
+    "few": lambda rng, n: rng.random(n) < 0.025,
+    "many": lambda rng, n: rng.random(n) < 0.4,
+    "most": lambda rng, n: rng.random(n) < 0.98,
+    "real": lambda rng, n: rng.normal(size=n),
+    "ordinal": lambda rng, n: rng.integers(0, 4, n),
+}
+
+
+@pytest.mark.parametrize("kind", SIGNALS)
 @pytest.mark.parametrize("stratified", [False, True])
 def test_equals_the_literal_twin(kind, stratified, monkeypatch):
     rng = np.random.default_rng(1)
     n = 400
     x = np.maximum(rng.normal(size=(90, n)), 0)
-    x[5] = 1
-    y = {"few": rng.random(n) < 0.025, "many": rng.random(n) < 0.4, "real": rng.normal(size=n)}[
-        kind
-    ]
+    x[5], x[6, 7], x[8] = 1, np.nan, x[9]
+    y = SIGNALS[kind](rng, n)
     x[0] += y
     strata = rng.integers(0, 5, n) if stratified else None
-    scores = Scores(make_design(y, strata))
-    few = scores.target.astype(bool).sum() * 25 < len(scores.target)
-    assert few == (kind == "few")
-    moved = permuted_signals(scores, None, 99, np.random.default_rng(0), sparse=few)
-    if few:
-        moved = np.array([np.isin(np.arange(len(scores.target)), row) for row in moved], float)
-    alive = np.delete(np.arange(90), 5)
-    null = np.array(
-        [
-            associate_z(x[alive], y, strata, scores.samples, signal, scores.target)
-            for signal in moved
-        ]
-    )
+    plan = MaxT(y, strata, n_permutations=99)
+    assert (plan.rows is not None) == (kind in ("few", "most"))
+    observed = associate(x, y, strata).z
+    alive = np.flatnonzero(~np.isnan(observed))
+    assert len(alive) == 88
+    null = np.array([permuted_z(x[alive], y, strata, plan.kept, row) for row in plan.signals])
+    z = observed[alive]
+    expected = literal_step_down(z, null)
+    largest = np.abs(null).max(axis=1)
     for engine in ENGINES:
         monkeypatch.setattr(sorting, "COMPILE_ABOVE", 0 if engine else 10**12)
         found = max_t(x, y, strata, n_permutations=99, threads=1 + engine)
-        np.testing.assert_allclose(found.z, associate(x, y, strata).z)
-        assert np.isnan(found.p_familywise).tolist() == (np.arange(90) == 5).tolist()
-        np.testing.assert_allclose(
-            found.p_familywise[alive], literal_step_down(found.z[alive], null)
-        )
-        counts = (np.abs(null) >= reach(found.z[alive])).sum(axis=0)
+        np.testing.assert_allclose(found.z, observed, rtol=1e-12, atol=1e-12)
+        assert np.isnan(found.p_familywise).tolist() == np.isnan(observed).tolist()
+        np.testing.assert_allclose(found.p_familywise[alive], expected)
+        counts = (np.abs(null) >= reach(z)).sum(axis=0)
         np.testing.assert_allclose(found.p[alive], (counts + 1) / 100)
         single = max_t(x, y, strata, n_permutations=99, step_down=False).p_familywise
-        largest = np.abs(null).max(axis=1)
-        expected = [np.mean([*(largest >= reach(z)), 1]) for z in found.z[alive]]
-        np.testing.assert_allclose(single[alive], expected)
+        literal = [np.mean([*(largest >= reach(one)), 1]) for one in z]
+        np.testing.assert_allclose(single[alive], literal)
 
 
-def associate_z(x, y, strata, samples, signal, target):
-    """The z of a permuted signal; real ones are re-made from the ranks they carry."""
-    moved = np.zeros(len(y)) if len(np.unique(y)) == 2 else np.array(y, dtype=float)
-    if len(np.unique(y)) == 2:
-        moved[:] = y
-        moved[samples] = signal
-    else:
-        moved[samples] = signal
+def permuted_z(x, y, strata, kept, signal):
+    """The z of a permuted signal by `associate`, the samples left out as they were."""
+    moved = np.array(y, dtype=float)
+    moved[kept] = signal
     return associate(x, moved, strata).z
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, bool])
+def test_blocks_give_what_all_neurons_give(engine, dtype, monkeypatch):
+    monkeypatch.setattr(sorting, "COMPILE_ABOVE", 0 if engine else 10**12)
+    rng = np.random.default_rng(5)
+    x = np.round(3 * rng.normal(size=(150, 300))).astype(dtype)
+    y, strata = rng.random(300) < 0.03, rng.integers(0, 40, 300)
+    x[1] = 1
+    whole = max_t(x, y, strata, n_permutations=199, seed=3)
+    plan = pickle.loads(pickle.dumps(MaxT(y, strata, n_permutations=199, seed=3)))
+    cuts = [slice(0, 1), slice(1, 2), slice(2, 80), slice(80, 80), slice(80, 150)]
+    nulls = [pickle.loads(pickle.dumps(plan.block(x[cut]))) for cut in reversed(cuts)][::-1]
+    first, second, *rest = nulls
+    ways = [
+        nulls,
+        (null for null in nulls),
+        [first.join(second).join(rest[0]), *rest[1:]],
+        [first, second.join(rest[0]).join(rest[1]), *rest[2:]],
+    ]
+    for way in ways:
+        for found, expected in zip(plan.finish(way), whole, strict=True):
+            assert np.array_equal(found, expected, equal_nan=True)
+    parts = [plan.block(x[cut]) for cut in (slice(100, 150), slice(0, 100))]
+    other = plan.finish(parts).p_familywise
+    assert np.array_equal(np.roll(other, 100), whole.p_familywise, equal_nan=True)
+
+
+def test_what_is_kept_of_a_block_is_small():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(2000, 100))
+    plan = MaxT(np.arange(100) < 30, n_permutations=500)
+    small, large = (len(pickle.dumps(plan.block(x[:n]))) for n in (200, 2000))
+    assert large < small + 1800 * 16 + 500 * 12 * 4
+    assert large < 0.1 * 4 * 500 * 2000
+
+
+def test_no_neurons_and_dead_ones():
+    y = np.arange(20) < 6
+    plan = MaxT(y, n_permutations=19)
+    assert plan.finish([]).p.shape == max_t(np.empty((0, 20)), y, n_permutations=19).z.shape == (0,)
+    found = max_t(np.ones((3, 20)), y, n_permutations=19)
+    assert np.isnan(np.array(found[:3])).all()
+    strata = np.arange(20) % 2
+    # Constant within every stratum but not over all: no permutation can tell, p = 1.
+    found = max_t(strata[None], y, strata, n_permutations=19)
+    assert found.z[0] == 0
+    assert found.p[0] == found.p_familywise[0] == 1
+
+
+heights = st.one_of(st.integers(0, 6).map(lambda i: i / 2), st.floats(0, 5, width=32))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.integers(0, 12), st.integers(1, 5), st.booleans())
+def test_intervals_count_what_successive_maxima_reach(data, n, permutations, cap):
+    z = np.array(data.draw(st.lists(heights, min_size=n, max_size=n)))
+    null = np.array(
+        data.draw(st.lists(heights, min_size=n * permutations, max_size=n * permutations)),
+        dtype=np.float32,
+    ).reshape(n, permutations)
+    cut = data.draw(st.integers(0, n))
+    expected = np.array(
+        [(null[z <= height].max(axis=0) >= stepdown.threshold(height)).sum() for height in z]
+    )
+    kept = stepdown.KEPT
+    try:
+        stepdown.KEPT = 2 if cap else kept
+        both = [stepdown.reached_by(z[part], null[part]) for part in (slice(cut), slice(cut, n))]
+        united = stepdown.unite(*both)
+        times = stepdown.times_reached(z, united)
+    finally:
+        stepdown.KEPT = kept
+    if cap:
+        assert len(united.starts) <= 2
+        assert (times >= expected).all()
+    else:
+        assert np.array_equal(times, expected)
+        assert np.array_equal(stepdown.times_reached(z, stepdown.reached_by(z, null)), expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 60), n_strata=st.integers(1, 9))
+def test_ranks_within_strata_equal_scipy(engine, seed, n, n_strata):
+    rng = np.random.default_rng(seed)
+    codes = np.unique(rng.integers(0, n_strata, n), return_inverse=True)[1]
+    sizes = np.bincount(codes)
+    x = np.round(rng.normal(size=(4, n)) * rng.choice([0.3, 1, 100]), 1)
+    x[0] = np.where(rng.random(n) < 0.8, rng.choice([0.0, -0.0], n), x[0])
+    x[1, 0] = np.inf
+    found = ranks_within(x.astype(np.float32), codes, sizes, engine)
+    for code, size in enumerate(sizes):
+        own = np.apply_along_axis(scipy.stats.rankdata, 1, x[:, codes == code].astype(np.float32))
+        expected = 2 * own - (size + 1)
+        assert np.array_equal(found.ranks[:, codes == code], expected)
+        assert np.array_equal(found.squares[code], np.sum(expected**2, axis=1))
 
 
 def test_p_approaches_the_exact_one():
@@ -151,7 +249,9 @@ def test_groups_move_as_a_whole_and_only_to_their_like(sparse):
     y = np.array([1, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1])
     scores = Scores(make_design(y, strata))
     codes = np.unique(groups, return_inverse=True)[1]
-    moved = permuted_signals(scores, codes, 200, np.random.default_rng(0), sparse=sparse)
+    sets = interchangeable_groups(scores, codes)
+    rng = np.random.default_rng(0)
+    moved = permuted_signals(scores.target, sets, 200, rng, sparse=sparse)
     if sparse:
         moved = np.array([np.isin(np.arange(len(y)), row) for row in moved])
     back = np.empty((200, len(y)), dtype=int)
@@ -170,6 +270,10 @@ def test_what_cannot_be_permuted_is_said():
         max_t(x, y, groups=np.array([1, 2]))
     with pytest.raises(ValueError, match="n_permutations is 0"):
         max_t(x, y, n_permutations=0)
+    with pytest.raises(ValueError, match=r"x has shape \(4,\); expected \(n_neurons, 4\)"):
+        max_t(x[0], y)
+    with pytest.raises(ValueError, match=r"x has shape \(1, 3\); expected \(n_neurons, 4\)"):
+        MaxT(y).block(x[:, :3])
 
 
 def test_the_seed_decides():
