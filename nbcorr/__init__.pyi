@@ -2,6 +2,7 @@ from . import zoo as zoo
 from .correlation.correlate import correlate as correlate
 from .correlation.outcomes import outcomes as outcomes
 from .correlation.outcomes import relative_performance as relative_performance
+from .correlation.probe import probe as probe
 from .correlation.table import top as top
 from .description.describe import describe as describe
 from .network.ablation import ablate as ablate
