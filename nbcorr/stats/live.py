@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
-from nbcorr.stats.centred import doubled_ranks
 from nbcorr.stats.design import stratum_codes
 from nbcorr.stats.sorting import compiled
+from nbcorr.stats.within import dead_rows, ranks_within, without_nan
 
-NEURONS = 64
+NEURONS = 64  # ranked at a time
+SHORT = 2**15  # samples of a stratum from which on ranks need 32 bits
 
 
 class Effects(NamedTuple):
@@ -20,7 +21,10 @@ class Effects(NamedTuple):
 
     Attributes
     ----------
-    auc, z, p : array of float64, shape (n_neurons,) or (n_signals, n_neurons)
+    auc, z : array of float64, shape (n_neurons,) or (n_signals, n_neurons)
+    p : array of float64, the same shape
+        From the normal distribution of `z` alone: where a sparse neuron's tail is skewed,
+        `associate` looks closer and gives a larger one.
     n_positive_informative : int or array of int
         Positives in strata that hold negatives too.
     """
@@ -41,7 +45,8 @@ class RankedNeurons:
     Parameters
     ----------
     x : array, shape (n_neurons, n_samples)
-        Activations, neuron-major. A neuron with a NaN is dead.
+        Activations, neuron-major. A neuron with a NaN is dead. For what does not fit into
+        memory see `from_blocks`.
     strata : sequence of hashable codes, length n_samples, optional
 
     Raises
@@ -56,32 +61,73 @@ class RankedNeurons:
         values = np.asarray(x)
         if values.ndim != 2 or values.shape[1] == 0:
             raise ValueError(f"x has shape {values.shape}; expected (n_neurons, n_samples)")
-        n_neurons, self.n = values.shape
-        self.codes = stratum_codes(strata, self.n)
+        self._fill([values], *values.shape, strata)
+
+    @classmethod
+    def from_blocks(
+        cls,
+        blocks: Iterable[np.ndarray],
+        n_neurons: int,
+        n_samples: int,
+        strata: Sequence[Hashable] | np.ndarray | None = None,
+    ) -> RankedNeurons:
+        """Rank neurons that come block by block; no more than one block is held beside the ranks.
+
+        Parameters
+        ----------
+        blocks : iterable of arrays, shape (neurons, n_samples)
+            All neurons in their order. float16 is ranked as it is.
+        n_neurons, n_samples : int
+            Of all blocks together; see `bytes_needed`.
+        strata : sequence of hashable codes, length n_samples, optional
+
+        Raises
+        ------
+        ValueError
+            If a block has other samples, or the blocks have not `n_neurons` neurons in all.
+        """
+        ranked = cls.__new__(cls)
+        ranked._fill(blocks, n_neurons, n_samples, strata)
+        return ranked
+
+    @staticmethod
+    def bytes_needed(n_neurons: int, n_samples: int, n_strata: int = 1) -> int:
+        """Memory of the ranks of so many neurons, at most, in bytes.
+
+        Two for each value, four if a stratum has more than 32,767 samples.
+        """
+        each = 2 if n_samples - n_strata + 1 < SHORT else 4
+        return n_neurons * (each * n_samples + 8 * n_strata + 1)
+
+    def _fill(
+        self,
+        blocks: Iterable[np.ndarray],
+        n_neurons: int,
+        n_samples: int,
+        strata: Sequence[Hashable] | np.ndarray | None,
+    ) -> None:
+        if n_samples < 1:
+            raise ValueError(f"n_samples is {n_samples}; expected 1 or more")
+        self.n = n_samples
+        self.codes = stratum_codes(strata, n_samples)
         self.sizes = np.bincount(self.codes)
-        largest = self.sizes.max()
         # Doubled centred ranks lie within -n..n.
-        kind = np.int16 if largest < 2**15 else np.int32
-        self.ranks = np.empty((self.n, n_neurons), dtype=kind)
+        kind = np.int16 if self.sizes.max() < SHORT else np.int32
+        self.ranks = np.empty((n_samples, n_neurons), dtype=kind)
         self.squares = np.empty((len(self.sizes), n_neurons))
         self.dead = np.empty(n_neurons, dtype=bool)
-        self.compile_it = compiled(values.size)
-        for at in range(0, n_neurons, NEURONS):
-            self._rank(values[at : at + NEURONS], slice(at, at + NEURONS))
+        self.compile_it = compiled(n_neurons * n_samples)
+        at = 0
+        for rows in pieces(blocks, n_neurons, n_samples):
+            self._rank(rows, slice(at, at + len(rows)))
+            at += len(rows)
 
-    def _rank(self, rows: np.ndarray, part: slice) -> None:
-        spoilt = np.isnan(rows).any(axis=1) if rows.dtype.kind == "f" else np.zeros(len(rows), bool)
-        clean = np.where(spoilt[:, None], rows.dtype.type(0), rows) if spoilt.any() else rows
-        for code, n in enumerate(self.sizes.tolist()):
-            samples = np.flatnonzero(self.codes == code)
-            chosen = clean if len(self.sizes) == 1 else np.take(clean, samples, axis=1)
-            ranks, ties = doubled_ranks(chosen, self.compile_it)
-            self.ranks[samples, part] = ranks.T
-            self.squares[code, part] = (float(n) ** 3 - n - ties) / 3
-        # Only what is constant within every stratum can be constant over all samples.
-        dead = np.asarray(~self.squares[:, part].any(axis=0))
-        dead[dead] = (clean[dead] == clean[dead, :1]).all(axis=1)
-        self.dead[part] = dead | spoilt
+    def _rank(self, values: np.ndarray, part: slice) -> None:
+        rows, spoilt = without_nan(values)
+        ranks, squares = ranks_within(rows, self.codes, self.sizes, self.compile_it)
+        self.ranks[:, part] = ranks.T
+        self.squares[:, part] = squares
+        self.dead[part] = dead_rows(rows, spoilt, squares)
 
     def associate(self, y: np.ndarray) -> Effects:
         """Stratified AUC, z and p of every neuron with one binary signal or several.
@@ -122,22 +168,24 @@ class RankedNeurons:
         few = np.flatnonzero(positive if n1.sum() * 2 <= self.n else ~positive)
         sign = 1 if n1.sum() * 2 <= self.n else -1
         weight = 1 / (n + 1)
-        distance = sign * self._sum(few, weight) / 2
+        distance = sign * self._sum(few) / 2
         total = np.sum(weight * n1 * n0)
-        spread = np.where(n > 1, n1 * n0 / (n * np.maximum(n - 1, 1)), 0)
-        null = (weight**2 * spread / 4) @ self.squares
+        mixed = np.flatnonzero(n1 * n0)
+        spread = n1[mixed] * n0[mixed] / (n[mixed] * (n[mixed] - 1))
+        null = (weight[mixed] ** 2 * spread / 4) @ self.squares[mixed]
         z = np.divide(distance, np.sqrt(null), out=np.zeros_like(null), where=null > 0)
         auc = 0.5 + distance / total
         for column in (auc, z):
             column[self.dead] = np.nan
         return Effects(auc, z, 2 * ndtr(-np.abs(z)), np.array(n1[n0 > 0].sum()))
 
-    def _sum(self, samples: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Sum of weight times doubled centred rank: whole numbers within each stratum."""
+    def _sum(self, samples: np.ndarray) -> np.ndarray:
+        """Sum of doubled centred ranks over ``n_h + 1``: whole numbers for strata of one size."""
         total = np.zeros(self.ranks.shape[1])
-        for code in np.unique(self.codes[samples]):
-            rows = samples[self.codes[samples] == code]
-            wide: type = np.int32 if len(rows) * int(self.sizes[code]) < 2**31 else np.int64
+        sizes = self.sizes[self.codes[samples]]
+        for size in np.unique(sizes).tolist():
+            rows = samples[sizes == size]
+            wide: type = np.int32 if len(rows) * size < 2**31 else np.int64
             whole: np.ndarray = np.zeros(self.ranks.shape[1], dtype=wide)
             if self.compile_it:
                 from nbcorr.stats import rowsums
@@ -146,5 +194,21 @@ class RankedNeurons:
             else:
                 for row in rows:
                     np.add(whole, self.ranks[row], out=whole)
-            total += weight[code] * whole
+            total += whole / (size + 1)
         return total
+
+
+def pieces(blocks: Iterable[np.ndarray], n_neurons: int, n_samples: int) -> Iterator[np.ndarray]:
+    """Rows of the blocks, a few at a time, or an error if the blocks are not as announced."""
+    seen = 0
+    for block in blocks:
+        rows = np.asarray(block)
+        seen += len(rows)
+        if rows.ndim != 2 or rows.shape[1] != n_samples or seen > n_neurons:
+            raise ValueError(
+                f"a block has shape {rows.shape}; expected (neurons, {n_samples}) and no more "
+                f"than {n_neurons} neurons in all"
+            )
+        yield from (rows[at : at + NEURONS] for at in range(0, len(rows), NEURONS))
+    if seen != n_neurons:
+        raise ValueError(f"the blocks have {seen} neurons in all; expected {n_neurons}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nbcorr.stats import RankedNeurons, associate, sorting
 
@@ -35,6 +37,51 @@ def test_equals_associate(stratified, rate, dtype, engine, monkeypatch):
         assert found.n_positive_informative == expected.n_positive_informative
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_blocks_give_the_same_ranks(engine, dtype, monkeypatch):
+    monkeypatch.setattr(sorting, "COMPILE_ABOVE", 0 if engine else 10**12)
+    rng = np.random.default_rng(1)
+    x = np.maximum(rng.normal(size=(150, 200)), 0).astype(dtype)
+    x[7, 3], x[8] = np.nan, 0
+    strata = rng.integers(0, 7, 200)
+    whole = RankedNeurons(x, strata)
+    blocks = (x[cut] for cut in (slice(0, 1), slice(1, 1), slice(1, 100), slice(100, 150)))
+    parts = RankedNeurons.from_blocks(blocks, 150, 200, strata)
+    for name in ("ranks", "squares", "dead"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name))
+    assert np.flatnonzero(whole.dead).tolist() == [7, 8]
+
+
+def test_memory_is_told_before():
+    rng = np.random.default_rng(2)
+    for n, n_strata in ((100, 1), (100, 5), (33_000, 1)):
+        kept = RankedNeurons(rng.normal(size=(3, n)), np.arange(n) % n_strata)
+        held = kept.ranks.nbytes + kept.squares.nbytes + kept.dead.nbytes
+        assert held == RankedNeurons.bytes_needed(3, n, n_strata)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 40), n_strata=st.integers(1, 6))
+def test_any_ties_and_infinities_equal_associate(seed, n, n_strata):
+    rng = np.random.default_rng(seed)
+    x = np.round(rng.normal(size=(5, n)) * rng.choice([0.2, 1, 100]), 1)
+    x[0] = np.where(rng.random(n) < 0.9, rng.choice([0.0, -0.0], n), rng.normal(size=n))
+    x[1, 0], x[1, 1] = np.inf, -np.inf
+    x[2] = 1 + np.where(np.arange(n) == n - 1, 2.0**-52, 0)
+    y, strata = rng.random(n) < rng.choice([0.1, 0.5, 0.9]), rng.integers(0, n_strata, n)
+    kept = RankedNeurons(x, strata)
+    try:
+        expected = associate(x, y, strata)
+    except ValueError:
+        with pytest.raises(ValueError, match="cannot be decided"):
+            kept.associate(y)
+        return
+    found = kept.associate(y)
+    np.testing.assert_allclose(found.auc, expected.auc, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.z, expected.z, rtol=1e-12, atol=1e-12)
+
+
 def test_long_strata_do_not_overflow():
     n = 70_000
     x = np.arange(n, dtype=np.float32)[None]
@@ -52,3 +99,15 @@ def test_what_does_not_fit_is_named():
         kept.associate(np.array([0, 0.5, 1, 1]))
     with pytest.raises(ValueError, match="expected \\(n_neurons, n_samples\\)"):
         RankedNeurons(np.ones(4))
+
+
+def test_blocks_that_are_not_as_announced_are_named():
+    x = np.ones((3, 4))
+    with pytest.raises(ValueError, match=r"a block has shape \(3, 4\); expected \(neurons, 5\)"):
+        RankedNeurons.from_blocks([x], 3, 5)
+    with pytest.raises(ValueError, match="no more than 5 neurons in all"):
+        RankedNeurons.from_blocks([x, x], 5, 4)
+    with pytest.raises(ValueError, match="the blocks have 3 neurons in all; expected 5"):
+        RankedNeurons.from_blocks([x], 5, 4)
+    with pytest.raises(ValueError, match="n_samples is 0"):
+        RankedNeurons.from_blocks([], 5, 0)
