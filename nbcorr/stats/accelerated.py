@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 CHUNK = 64
+STEP = 16
 
 
 @numba.njit(nogil=True, cache=True)
@@ -63,23 +64,37 @@ def sort_keys(bits, width, out, scratch):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def first_not_below(ordered, start, value):  # type: ignore[no-untyped-def]
     """First position from `start` on whose element is not below `value`."""
-    n = len(ordered)
-    step = CHUNK
     low = start
-    while low + step < n and ordered[low + step] < value:
-        low += step
-        step *= 2
-    high = min(low + step, n)
-    while high - low > CHUNK:
-        middle = (low + high) >> 1
-        if ordered[middle] < value:
-            low = middle
-        else:
-            high = middle
+    while low + STEP <= len(ordered) and ordered[low + STEP - 1] < value:
+        low += STEP
     below = 0
-    for element in ordered[low:high]:
-        below += element < value
+    if low + STEP <= len(ordered):
+        chunk = ordered[low : low + STEP]
+        for j in range(STEP):
+            below += chunk[j] < value
+    else:
+        for element in ordered[low:]:
+            below += element < value
     return low + below
+
+
+@numba.njit(nogil=True, cache=True)
+def start_of_run(ordered, end):  # type: ignore[no-untyped-def]
+    """Position of the first element equal to the one at `end`."""
+    value = ordered[end]
+    step = 1
+    high = end
+    while high - step >= 0 and ordered[high - step] == value:
+        high -= step
+        step *= 2
+    low = max(high - step, -1)
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if ordered[middle] == value:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 @numba.njit(nogil=True, cache=True)
@@ -133,64 +148,64 @@ def sum_of_ties(ordered):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def count_rows(ordered, positives, zero, lowest, highest, out):  # type: ignore[no-untyped-def]
     """`sorting.count_rows`, compiled."""
-    n_rows, n = ordered.shape
-    n1 = positives.shape[1]
-    n0 = n - n1
-    lower = np.empty(n1, dtype=np.int64)
-    size = np.empty(n1, dtype=np.int64)
-    tied = np.empty(n1, dtype=np.int64)
-    for row in range(n_rows):
+    groups = np.empty((3, positives.shape[1]), dtype=np.int64)
+    for row in range(len(ordered)):
         values = ordered[row]
-        own = positives[row]
         out[row, :] = 0
-        if not (values[0] >= lowest and values[n - 1] <= highest) or values[0] == values[n - 1]:
-            out[row, 7] = 1
         at = first_not_below(values, 0, zero)
-        if at < n and values[at] == zero:
+        if at < len(values) and values[at] == zero:
             out[row, 4] = end_of_run(values, at) - at
-        if out[row, 7] and not (values[0] >= lowest and values[n - 1] <= highest):
-            continue
+        if values[0] >= lowest and values[-1] <= highest:
+            count_row(values, positives[row], groups, out[row])
+        else:
+            out[row, 7] = 1
 
-        groups, position, i, wins = 0, 0, 0, 0
-        while i < n1:
-            value = own[i]
-            j = i + 1
-            while j < n1 and own[j] == value:
-                j += 1
-            position = first_not_below(values, position, value)
-            end = position + 1
-            if end < n and values[end] == value:
-                end = end_of_run(values, position)
-            lower[groups] = position - i
-            size[groups] = j - i
-            tied[groups] = end - position - (j - i)
-            wins += (j - i) * (2 * lower[groups] + tied[groups])
-            groups += 1
-            position = end
-            i = j
-        centre1 = wins // n1
-        centre0 = wins // n0
-        square1, square0, passed, before = 0, 0, 0, 0
-        for g in range(groups):
-            apart = 2 * lower[g] + tied[g] - centre1
-            square1 += size[g] * apart * apart
-            above = 2 * (n1 - before)
-            square0 += (lower[g] - passed) * (above - centre0) ** 2
-            square0 += tied[g] * (above - size[g] - centre0) ** 2
-            passed = lower[g] + tied[g]
-            before += size[g]
-        square0 += (n0 - passed) * centre0 * centre0
-        out[row, 0] = wins
-        out[row, 1] = square1
-        out[row, 2] = square0
-        out[row, 3] = sum_of_ties(values)
 
-        first = first_not_below(values, 0, values[n - n1])
-        end = end_of_run(values, first)
-        out[row, 5] = (n - end) * (n + end + 1) + (end - n + n1) * (first + end + 1)
-        first = first_not_below(values, 0, values[n1 - 1])
-        end = end_of_run(values, first)
-        out[row, 6] = first * (first + 1) + (n1 - first) * (first + end + 1)
+@numba.njit(nogil=True, cache=True)
+def count_row(values, own, groups, out):  # type: ignore[no-untyped-def]
+    """The whole numbers of one row, all but its zeros; `groups` is scratch."""
+    n, n1 = len(values), len(own)
+    n0 = n - n1
+    lower, size, tied = groups[0], groups[1], groups[2]
+    n_groups, position, i, wins = 0, 0, 0, 0
+    while i < n1:
+        value = own[i]
+        j = i + 1
+        while j < n1 and own[j] == value:
+            j += 1
+        position = first_not_below(values, position, value)
+        end = position + 1
+        if end < n and values[end] == value:
+            end = end_of_run(values, position)
+        lower[n_groups] = position - i
+        size[n_groups] = j - i
+        tied[n_groups] = end - position - (j - i)
+        wins += (j - i) * (2 * lower[n_groups] + tied[n_groups])
+        n_groups += 1
+        position = end
+        i = j
+    centre1 = wins // n1
+    centre0 = wins // n0
+    square1, square0, passed, before = 0, 0, 0, 0
+    for g in range(n_groups):
+        apart = 2 * lower[g] + tied[g] - centre1
+        square1 += size[g] * apart * apart
+        above = 2 * (n1 - before)
+        square0 += (lower[g] - passed) * (above - centre0) ** 2
+        square0 += tied[g] * (above - size[g] - centre0) ** 2
+        passed = lower[g] + tied[g]
+        before += size[g]
+    out[0] = wins
+    out[1] = square1
+    out[2] = square0 + (n0 - passed) * centre0 * centre0
+    out[3] = sum_of_ties(values)
+    first = start_of_run(values, n0)
+    end = end_of_run(values, first)
+    out[5] = (n - end) * (n + end + 1) + (end - n0) * (first + end + 1)
+    first = start_of_run(values, n1 - 1)
+    end = end_of_run(values, first)
+    out[6] = first * (first + 1) + (n1 - first) * (first + end + 1)
+    out[7] = values[0] == values[n - 1]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -237,20 +252,29 @@ def rank_keys(bits, width, ranks, ties):  # type: ignore[no-untyped-def]
                 target[tally[place]] = pair
                 tally[place] += np.uint32(1)
             source, target = target, source
-        zeros = n - np.int64(kept)
-        own[:] = 2 * negative + zeros - n
-        total = zeros * zeros * zeros - zeros
-        n_kept = np.int64(kept)
-        i = 0
-        while i < n_kept:
-            key = source[i] >> np.uint64(32)
-            j = i + 1
-            while j < n_kept and source[j] >> np.uint64(32) == key:
-                j += 1
-            before = i if i < negative else i + zeros
-            for pair in source[i:j]:
-                own[pair & np.uint64(0xFFFFFFFF)] = 2 * before + (j - i) - n
-            size = j - i
-            total += size * size * size - size
-            i = j
-        ties[row] = total
+        ties[row] = rank_pairs(source, np.int64(kept), negative, own)
+
+
+@numba.njit(nogil=True, cache=True)
+def rank_pairs(pairs, kept, negative, ranks):  # type: ignore[no-untyped-def]
+    """Twice the centred mid-ranks from sorted (key, position) pairs; returns the tie term.
+
+    The samples without a pair are zeros: they come after the `negative` first pairs.
+    """
+    n = len(ranks)
+    zeros = n - kept
+    ranks[:] = 2 * negative + zeros - n
+    total = zeros * zeros * zeros - zeros
+    i = 0
+    while i < kept:
+        key = pairs[i] >> np.uint64(32)
+        j = i + 1
+        while j < kept and pairs[j] >> np.uint64(32) == key:
+            j += 1
+        before = i if i < negative else i + zeros
+        for pair in pairs[i:j]:
+            ranks[pair & np.uint64(0xFFFFFFFF)] = 2 * before + (j - i) - n
+        size = j - i
+        total += size * size * size - size
+        i = j
+    return total

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import ndtr
@@ -12,12 +13,21 @@ from nbcorr.stats.cma import cma_statistics
 from nbcorr.stats.design import Design, make_design
 from nbcorr.stats.intervals import logit_interval
 from nbcorr.stats.ranks import as_real, midranks, row_blocks, tie_term
-from nbcorr.stats.sorting import COUNTABLE, COUNTED_BLOCK, Counts, compiled, count, in_threads
+from nbcorr.stats.sorting import (
+    COUNTABLE,
+    Counts,
+    Parts,
+    compiled,
+    count_parts,
+    in_threads,
+    make_parts,
+)
 from nbcorr.stats.tails import tail_p
 from nbcorr.stats.vanelteren import Pooled, pool_strata, stratum_of
 
-STATISTICS = 1 << 18  # neurons times strata whose statistics are computed at once
-NEURONS = 64  # at least
+STATISTICS = 1 << 15  # neurons times strata whose statistics are computed at once
+NEURONS = 32  # at least
+SHARES = 4  # blocks for each thread, if neurons are many
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,8 @@ class Association:
     z, p : array of float64, shape (n_neurons,)
         Van Elteren's test with the exact variance under ties, asymptotic and two-sided; with
         one stratum the Mann-Whitney test without continuity correction.
+    p_unstratified : array of float64, shape (n_neurons,)
+        The same test over all samples: `p` of the association without strata.
     zeros : array of float64, shape (n_neurons,)
         Share of samples at which the neuron is exactly zero.
     dead : array of bool, shape (n_neurons,)
@@ -65,6 +77,7 @@ class Association:
     rho_max: np.ndarray
     z: np.ndarray
     p: np.ndarray
+    p_unstratified: np.ndarray
     zeros: np.ndarray
     dead: np.ndarray
     n: int
@@ -120,22 +133,25 @@ def associate(
     values, design = checked(x, y, strata, level)
     if values.dtype.kind not in "iuf":
         values = as_real(values)
-    if design.binary and design.n <= COUNTABLE:
-        # The statistics of many neurons at once, but of few if there are many strata.
-        step = max(NEURONS, STATISTICS // len(design.strata))
-        parts = [
-            _rows_by_counts(values[at : at + step], design, level, threads, compiled(values.size))
-            for at in range(0, max(1, len(values)), step)
-        ]
-    else:
-        blocks = row_blocks(len(values), design.n) or [slice(0, 0)]
-        parts = in_threads(
-            lambda part: _rows_by_ranks(values[part], design, level), blocks, threads
-        )
+    counted = design.binary and design.n <= COUNTABLE
+    compile_it = compiled(values.size)
+    inside = make_parts(design.signal != 0, () if design.whole else design.strata)
+
+    def rows_of(part: slice) -> dict[str, np.ndarray]:
+        if counted:
+            return _rows_by_counts(values[part], design, inside, level, compile_it)
+        return _rows_by_ranks(values[part], design, level)
+
+    blocks = _blocks(values, design, threads) if counted else row_blocks(*values.shape)
+    parts = in_threads(rows_of, blocks or [slice(0, 0)], threads)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    tied = columns.pop("tied")
+    tied, z = columns.pop("tied"), columns.pop("z_unstratified")
+    columns["p_unstratified"] = two_sided(z)
     if design.binary:
         columns["p"] = tail_p(values, columns["z"], tied, design)
+        columns["p_unstratified"] = (
+            columns["p"] if design.whole else tail_p(values, z, tied, unstratified(design))
+        )
     return Association(
         **columns,
         n=design.n,
@@ -163,51 +179,56 @@ def checked(
     return values, make_design(y, strata)
 
 
+def unstratified(design: Design) -> Design:
+    """The same signal with all samples in one stratum."""
+    everything = (np.arange(design.n),)
+    return replace(design, strata=everything, n_positive_informative=design.n_positive)
+
+
+def two_sided(z: np.ndarray) -> np.ndarray:
+    """The normal p-value of a standardised statistic."""
+    return 2 * ndtr(-np.abs(z))
+
+
+def _blocks(values: np.ndarray, design: Design, threads: int) -> list[slice]:
+    """Rows in blocks of even size: bounded by what their strata take, enough for all threads."""
+    n_rows = len(values)
+    most = min(STATISTICS // len(design.strata), -(-n_rows // (SHARES * max(1, threads))))
+    n_blocks = -(-n_rows // max(NEURONS, most))
+    bounds = [n_rows * i // max(1, n_blocks) for i in range(n_blocks + 1)]
+    return [slice(*pair) for pair in pairwise(bounds)]
+
+
 def _rows_by_counts(
-    rows: np.ndarray, design: Design, level: float, threads: int, compile_it: bool
+    rows: np.ndarray, design: Design, parts: Parts, level: float, compile_it: bool
 ) -> dict[str, np.ndarray]:
     """A binary signal: everything follows from whole numbers counted in sorted rows."""
     n, n1 = design.n, int(design.signal.sum())
     n0 = n - n1
-    positive = [np.flatnonzero(design.signal[samples]) for samples in design.strata]
-    everywhere = np.flatnonzero(design.signal)
-
-    def counted(part: slice) -> list[Counts]:
-        block = rows[part]
-        found = [count(block, everywhere, compile_it)]
-        for samples, own in zip(design.strata, positive, strict=True):
-            if not design.whole:
-                found.append(count(np.take(block, samples, axis=1), own, compile_it))
-        return found
-
-    block = COUNTED_BLOCK * (1 if design.whole else 8)
-    blocks = row_blocks(len(rows), n, block) or [slice(0, 0)]
-    by_block = in_threads(counted, blocks, threads)
-    all_samples, *strata = [
-        Counts(*(np.concatenate(column) for column in zip(*found, strict=True)))
-        for found in zip(*by_block, strict=True)
-    ]
-    dead = all_samples.dead.astype(bool)
-    parts = [
-        stratum_of(counts, len(own), len(samples) - len(own))
-        for counts, samples, own in zip(
-            strata or [all_samples], design.strata, positive, strict=True
-        )
-    ]
+    counts = count_parts(rows, parts, compile_it)
+    whole = Counts(*np.moveaxis(counts[0], -1, 0))
+    dead = whole.dead.astype(bool)
     cubes = float(n) ** 3 - n
     with np.errstate(invalid="ignore", divide="ignore"):
-        scale = np.sqrt(4 * n1 * n0 / n * (cubes - all_samples.ties) / 12)
-        rho = (all_samples.wins - n1 * n0) / scale
+        scale = np.sqrt(4 * n1 * n0 / n * (cubes - whole.ties) / 12)
+        rho = (whole.wins - n1 * n0) / scale
         centre = n1 * (n + 1)
-        largest = np.maximum(all_samples.best - centre, centre - all_samples.worst) / scale
-    columns = _columns(pool_strata(parts), rho, largest, level)
+        largest = np.maximum(whole.best - centre, centre - whole.worst) / scale
+    plain = pool_strata([stratum_of(whole, n1, n0)])
+    pooled = plain
+    if len(counts) > 1:
+        own = np.diff(parts.starts)[1:, None]
+        others = np.diff(parts.bounds)[:, None] - own
+        inside = Counts(*np.moveaxis(counts[1:], -1, 0))
+        pooled = pool_strata([stratum_of(inside, own, others)])
+    columns = {**_columns(pooled, rho, largest, level), "z_unstratified": plain.z}
     for column in columns.values():
         column[dead] = np.nan
     return {
         **columns,
-        "zeros": all_samples.zeros / n,
+        "zeros": whole.zeros / n,
         "dead": dead,
-        "tied": all_samples.ties / cubes if cubes else np.zeros(len(rows)),
+        "tied": whole.ties / cubes if cubes else np.zeros(len(rows)),
     }
 
 
@@ -216,8 +237,9 @@ def _rows_by_ranks(values: np.ndarray, design: Design, level: float) -> dict[str
     rows = as_real(values)
     dead = np.isnan(rows).any(axis=1) | (rows == rows[:, :1]).all(axis=1)
     alive = rows[~dead]
-    rho, largest = _spearman(midranks(alive), design)
+    rho, largest, z = _spearman(midranks(alive), design)
     columns = _columns(cma_statistics(alive, design), rho, largest, level)
+    columns["z_unstratified"] = z
     spread = {name: np.full(len(rows), np.nan) for name in columns}
     for name, column in columns.items():
         spread[name][~dead] = column
@@ -241,16 +263,22 @@ def _columns(
         "rho": rho,
         "rho_max": rho_max,
         "z": pooled.z,
-        "p": 2 * ndtr(-np.abs(pooled.z)),
+        "p": two_sided(pooled.z),
     }
 
 
-def _spearman(ranks: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:
-    centre = (design.n + 1) / 2
+def _spearman(ranks: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spearman's rho, the largest it could be, and the z of `cma_statistics` without strata."""
+    n = design.n
+    centre = (n + 1) / 2
     target = midranks(design.signal) - centre
     own = ranks - centre
-    scale = np.sqrt(np.sum(own * own, axis=1) * np.sum(target * target))
+    product, spread = own @ target, np.sum(target * target)
+    squares = np.sum(own * own, axis=1)
+    scale = np.sqrt(squares * spread)
     ordered = np.sort(own, axis=1)
     upward = np.sort(target)
     largest = np.maximum(ordered @ upward, -(ordered @ upward[::-1]))
-    return own @ target / scale, largest / scale
+    weight = 1 / (n * (n + 1))
+    null = weight**2 * spread * squares / (n - 1)
+    return product / scale, largest / scale, weight * product / np.sqrt(null)

@@ -1,8 +1,8 @@
 """Sorted blocks of neurons, and the whole numbers that every statistic of a binary signal needs.
 
 Rows are sorted in blocks that fit the cache. A float16 is sorted by its own 16 bits. With numba
-the counting is compiled, and the sort is NumPy's or a radix sort, whichever this machine runs
-faster; without it the same whole numbers come from NumPy, slower.
+the counting is compiled, and the sort is NumPy's, a radix sort or one by vector registers,
+whichever this machine runs fastest; without it the same whole numbers come from NumPy, slower.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from nbcorr.stats.ranks import tie_bounds
+from nbcorr.stats.ranks import row_blocks, tie_bounds
 
 COMPILE_ABOVE = 2_000_000  # values: with fewer, NumPy is done before numba has loaded
 COUNTED_BLOCK = 1 << 17  # values sorted at a time: they stay in the second-level cache
@@ -86,24 +86,90 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: i
         return list(pool.map(work, items))
 
 
+class Parts(NamedTuple):
+    """The samples of strata, and the positives in whole rows and in each stratum, as lists.
+
+    Attributes
+    ----------
+    samples, bounds : arrays of int
+        The samples of all strata, and where each stratum starts among them.
+    positives, starts : arrays of int
+        Ascending positions of the positives in whole rows and then within each stratum, and
+        where each of these lists starts.
+    """
+
+    samples: np.ndarray
+    bounds: np.ndarray
+    positives: np.ndarray
+    starts: np.ndarray
+
+
+def make_parts(positive: np.ndarray, strata: Sequence[np.ndarray] = ()) -> Parts:
+    """The parts of a binary signal: `positive` marks its positives, bool, shape (n_samples,)."""
+    found = [np.flatnonzero(positive), *(np.flatnonzero(positive[own]) for own in strata)]
+    samples = np.concatenate([np.empty(0, dtype=np.int64), *strata])
+    return Parts(samples, _starts(strata), np.concatenate(found), _starts(found))
+
+
+def _starts(lists: Sequence[np.ndarray]) -> np.ndarray:
+    return np.cumsum([0, *map(len, lists)])
+
+
 def count(rows: np.ndarray, positive: np.ndarray, compile_it: bool) -> Counts:
     """Sort each row and count it against the values at `positive` (indices of its columns)."""
+    marked = np.zeros(rows.shape[1], dtype=bool)
+    marked[positive] = True
+    return Counts(*np.moveaxis(count_parts(rows, make_parts(marked), compile_it)[0], -1, 0))
+
+
+def count_parts(rows: np.ndarray, parts: Parts, compile_it: bool) -> np.ndarray:
+    """Sort each row, and each stratum of it, and count it against its positives.
+
+    Returns
+    -------
+    array of int64, shape (1 + n_strata, n_rows, 8)
+        The `Counts` of whole rows, and then of each stratum.
+    """
+    out = np.empty((len(parts.starts) - 1, len(rows), len(Counts._fields)), dtype=np.int64)
+    vectors = compile_it and rows.dtype in (np.float16, np.float32) and fastest_sort() == "vector"
+    for block in row_blocks(len(rows), rows.shape[1], COUNTED_BLOCK):
+        if vectors:
+            _count_by_vectors(rows[block], parts, out[:, block])
+            continue
+        positives = np.split(parts.positives, parts.starts[1:-1])
+        out[0, block] = _count(rows[block], positives[0], compile_it)
+        strata = np.split(parts.samples, parts.bounds[1:-1])
+        for h, own in enumerate(positives[1:]):
+            chosen = np.take(rows[block], strata[h], axis=1)
+            out[h + 1, block] = _count(chosen, own, compile_it)
+    return out
+
+
+def _count_by_vectors(rows: np.ndarray, parts: Parts, out: np.ndarray) -> None:
+    from nbcorr.stats import vectorsort
+
+    bits = np.ascontiguousarray(rows).view(f"u{rows.itemsize}").astype(np.uint32, copy=False)
+    vectorsort.count_parts(bits, 8 * rows.itemsize, *parts, out)
+
+
+def _count(rows: np.ndarray, positive: np.ndarray, compile_it: bool) -> np.ndarray:
+    """`Counts` of every row, shape (n_rows, 8)."""
     keys = _keys(rows, compile_it)
-    out = np.empty((len(rows), len(Counts._fields)), dtype=np.int64)
     if not compile_it and rows.shape[1] < RADIX_FROM:
-        return _count_all_rows(keys, positive)
+        return np.stack(_count_all_rows(keys, positive), axis=1)
     own = np.take(keys.values, positive, axis=1)
     if keys.width:
         own, ordered = _radix_sorted(own, keys.width), _radix_sorted(keys.values, keys.width)
     else:
         own, ordered = np.sort(own, axis=1), np.sort(keys.values, axis=1)
+    out = np.empty((len(rows), len(Counts._fields)), dtype=np.int64)
     if compile_it:
         from nbcorr.stats import accelerated
 
         accelerated.count_rows(ordered, own, keys.zero, keys.lowest, keys.highest, out)
     else:
         count_rows(ordered, own, keys.zero, keys.lowest, keys.highest, out)
-    return Counts(*out.T)
+    return out
 
 
 def count_rows(
@@ -193,7 +259,7 @@ def _keys(rows: np.ndarray, compile_it: bool) -> Keys:
         if long:
             return _bit_keys(rows.view(np.uint16), 16, 0x7C00)
         return _half_keys(rows)
-    if rows.dtype == np.float32 and long and radix_is_faster():
+    if rows.dtype == np.float32 and long and fastest_sort() == "radix":
         return _bit_keys(rows.view(np.uint32), 32, 0x7F800000)
     kind = rows.dtype.type
     if rows.dtype.kind == "f":
@@ -232,19 +298,29 @@ def _radix_sorted(bits: np.ndarray, width: int) -> np.ndarray:
 
 
 @functools.cache
-def radix_is_faster() -> bool:
-    """Whether the radix sort beats np.sort here: a processor may lack the fast vector sort."""
-    from nbcorr.stats import accelerated
+def fastest_sort() -> str:
+    """The sort of long float32 rows that this processor runs fastest, by measuring.
 
+    "numpy", "radix", or, where the processor can compress registers, "vector".
+    """
     rows = np.random.default_rng(0).normal(size=(2, 8192)).astype(np.float32)
-    out, scratch = np.empty(rows.shape, np.uint32), np.empty((2, 8193), np.uint32)
-    seconds = {"radix": np.inf, "numpy": np.inf}
+    sorts = {"numpy": lambda: np.sort(rows, axis=1)} | _compiled_sorts(rows.view(np.uint32))
+    seconds = dict.fromkeys(sorts, np.inf)
     for _ in range(4):
-        started = time.perf_counter()
-        accelerated.sort_keys(rows.view(np.uint32), 32, out, scratch)
-        between = time.perf_counter()
-        np.sort(rows, axis=1)
-        ended = time.perf_counter()
-        seconds["radix"] = min(seconds["radix"], between - started)
-        seconds["numpy"] = min(seconds["numpy"], ended - between)
-    return seconds["radix"] < seconds["numpy"]
+        for name, sort in sorts.items():
+            started = time.perf_counter()
+            sort()
+            seconds[name] = min(seconds[name], time.perf_counter() - started)
+    return min(seconds, key=lambda name: seconds[name])
+
+
+def _compiled_sorts(bits: np.ndarray) -> dict[str, Callable[[], Any]]:
+    from nbcorr.stats import accelerated, vectors
+
+    if vectors.vectorised():
+        # Its counting is part of it, so that nothing is compiled for the measurement alone.
+        parts = make_parts(np.arange(bits.shape[1]) < 100)
+        out = np.empty((1, len(bits), len(Counts._fields)), dtype=np.int64)
+        return {"vector": lambda: _count_by_vectors(bits.view(np.float32), parts, out)}
+    ordered, scratch = np.empty_like(bits), np.empty((2, bits.shape[1] + 1), np.uint32)
+    return {"radix": lambda: accelerated.sort_keys(bits, 32, ordered, scratch)}

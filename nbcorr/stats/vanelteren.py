@@ -32,30 +32,30 @@ class Pooled(NamedTuple):
 
 
 class Stratum(NamedTuple):
-    """What one stratum contributes, for each neuron.
+    """What one stratum, or each of several, contributes for each neuron.
 
     Attributes
     ----------
-    n1, n0 : int
+    n1, n0 : int, or array of int, shape (n_strata, 1)
         Positives and negatives.
-    auc, ties : array of float64, shape (n_neurons,)
+    auc, ties : array of float64, shape (n_neurons,) or (n_strata, n_neurons)
         The AUC within the stratum, and its sum of t^3 - t over groups of ties.
-    spread1, spread0 : array of float64, shape (n_neurons,)
+    spread1, spread0 : array of float64, shape (n_neurons,) or (n_strata, n_neurons)
         Sums of squares, around `auc`, of the structural components of the positives (share of
         negatives below each) and of the negatives (share of positives above each): DeLong,
         DeLong & Clarke-Pearson (1988), counted from a sorted row (Sun & Xu 2014).
     """
 
-    n1: int
-    n0: int
+    n1: int | np.ndarray
+    n0: int | np.ndarray
     auc: np.ndarray
     ties: np.ndarray
     spread1: np.ndarray
     spread0: np.ndarray
 
 
-def stratum_of(counts: Counts, n1: int, n0: int) -> Stratum:
-    """A stratum's share from its whole numbers."""
+def stratum_of(counts: Counts, n1: int | np.ndarray, n0: int | np.ndarray) -> Stratum:
+    """The share of one stratum, or of each of several, from its whole numbers."""
     return Stratum(
         n1,
         n0,
@@ -66,7 +66,7 @@ def stratum_of(counts: Counts, n1: int, n0: int) -> Stratum:
     )
 
 
-def _spread(total: np.ndarray, squares: np.ndarray, n: int) -> np.ndarray:
+def _spread(total: np.ndarray, squares: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Sum of squares around the mean from that around the whole number below the mean."""
     rest = total % n / n
     return squares - n * rest * rest
@@ -89,11 +89,11 @@ def pool_strata(parts: list[Stratum]) -> Pooled:
     disjoint pairs, or where most values are tied, it is no less than ``4 A (1 - A)`` times the
     null variance, which counts no component as known.
     """
-    n1 = np.array([part.n1 for part in parts], dtype=np.float64)[:, None]
-    n0 = np.array([part.n0 for part in parts], dtype=np.float64)[:, None]
+    columns = [np.vstack(column) for column in zip(*parts, strict=True)]
+    n1, n0, auc_by_stratum, ties, spread1, spread0 = (
+        column.astype(np.float64, copy=False) for column in columns
+    )
     n = n1 + n0
-    auc_by_stratum = np.array([part.auc for part in parts])
-    ties = np.array([part.ties for part in parts])
     weight = n1 * n0 / (n + 1)
     share = weight / weight.sum()
     # Both sums run in the same order, so that strata with one and the same AUC give just that.
@@ -104,8 +104,8 @@ def pool_strata(parts: list[Stratum]) -> Pooled:
     z = np.divide(distance, np.sqrt(null), out=np.zeros_like(auc), where=null > 0)
 
     between = (auc_by_stratum - auc) ** 2
-    spread1 = np.array([part.spread1 for part in parts]) + n1 * between
-    spread0 = np.array([part.spread0 for part in parts]) + n0 * between
+    spread1 = spread1 + n1 * between
+    spread0 = spread0 + n0 * between
     variance = np.full_like(auc, np.nan)
     if n1.sum() > 1 and n0.sum() > 1:
         s1 = spread1.sum(axis=0) / (n1.sum() - 1)

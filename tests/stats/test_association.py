@@ -175,6 +175,19 @@ def test_rho_max_is_reached_by_the_best_pairing(case):
     assert (np.abs(found.rho) <= found.rho_max + TOLERANCE).all()
 
 
+@pytest.mark.parametrize("kind", ["binary", "ordinal", "continuous"])
+def test_the_unstratified_p_comes_along(case, kind):
+    x, y, strata = case
+    rng = np.random.default_rng(3)
+    x = np.vstack([x, np.full(len(y), 2.0), (rng.random((8, len(y))) < 0.01) * y])
+    signal = {"binary": y, "ordinal": y + rng.integers(0, 3, len(y)), "continuous": y + x[0]}[kind]
+    plain = associate(x, signal)
+    for found in (plain, associate(x, signal, strata)):
+        assert np.array_equal(found.p_unstratified, plain.p, equal_nan=True)
+    assert np.isnan(plain.p).any()
+    assert (associate(x, signal, strata).p != plain.p).any()
+
+
 def test_strata_may_be_any_hashables(case):
     x, y, strata = case
     expected = associate(x, y, strata).auc

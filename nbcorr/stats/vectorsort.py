@@ -1,0 +1,190 @@
+"""Sorting by whole registers, and from a block's bits to its counts without the interpreter.
+
+A quicksort: partitions compress a register and write all of it, so that nothing branches on the
+data; parts of up to sixteen registers are sorted by a network.
+
+What numba keeps of this module it does not renew when a module imported here changes: then delete
+`__pycache__`.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from nbcorr.stats.accelerated import count_row
+from nbcorr.stats.vectors import (
+    LANES,
+    below,
+    both,
+    choose,
+    compress,
+    differing,
+    front,
+    load,
+    others,
+    size,
+    sorter,
+    spread,
+    store,
+)
+
+NETWORKS = (1, 4, 8, 16)  # registers
+SMALL = NETWORKS[-1] * LANES
+SLACK = SMALL  # elements after the end of a buffer that whole registers may touch
+DEPTH = 64  # the smaller part goes first, so that no more than log2(n) wait
+INFINITY_16, INFINITY_32 = 0x7C00, 0x7F800000
+sort_1, sort_4, sort_8, sort_16 = (sorter(rows) for rows in NETWORKS)
+
+
+@numba.njit(nogil=True, cache=True)
+def sort_small(keys, start, n):  # type: ignore[no-untyped-def]
+    """Sort n keys from `start` on, up to sixteen registers of them."""
+    if n <= LANES:
+        sort_1(keys, start, n)
+    elif n <= 4 * LANES:
+        sort_4(keys, start, n)
+    elif n <= 8 * LANES:
+        sort_8(keys, start, n)
+    else:
+        sort_16(keys, start, n)
+
+
+@numba.njit(nogil=True, cache=True)
+def partition(keys, start, end, pivot, spare):  # type: ignore[no-untyped-def]
+    """Move the keys below `pivot` to the front; returns where the others start.
+
+    The keys below are written over what has been read, the others to `spare` and then back.
+    """
+    bound = spread(pivot)
+    left, right, i = start, 0, start
+    while i + LANES <= end:
+        register = load(keys, i)
+        lower = below(register, bound)
+        n_lower = size(lower)
+        store(keys, left, compress(register, lower))
+        store(spare, right, compress(register, others(lower)))
+        left += n_lower
+        right += LANES - n_lower
+        i += LANES
+    register = load(keys, i)
+    lower = below(register, bound) & front(end - i)
+    n_lower = size(lower)
+    store_some(keys, left, compress(register, lower), n_lower)
+    store(spare, right, compress(register, others(lower)))
+    left += n_lower
+    for j in range(0, end - left, LANES):
+        store_some(keys, left + j, load(spare, j), min(LANES, end - left - j))
+    return left
+
+
+@numba.njit(nogil=True, cache=True)
+def store_some(keys, at, register, count):  # type: ignore[no-untyped-def]
+    """Write the first `count` lanes."""
+    store(keys, at, choose(front(count), register, load(keys, at)))
+
+
+@numba.njit(nogil=True, cache=True)
+def sort_keys(keys, n, spare, waiting):  # type: ignore[no-untyped-def]
+    """Sort the first n keys in place; pivots are medians of samples drawn at random."""
+    depth, start, end = 0, 0, n
+    seed = np.uint32(1)
+    while True:
+        n_part = end - start
+        if n_part <= SMALL:
+            sort_small(keys, start, n_part)
+            if depth == 0:
+                return
+            depth -= 1
+            start, end = waiting[depth]
+            continue
+        for j in range(LANES):
+            seed = np.uint32(seed * np.uint32(1664525) + np.uint32(1013904223))
+            spare[j] = keys[start + ((np.int64(seed) * n_part) >> 32)]
+        sort_1(spare, 0, LANES)
+        pivot = spare[LANES // 2]
+        middle = partition(keys, start, end, pivot, spare)
+        if middle == start:
+            # Nothing is below the pivot: what equals it is in its place already.
+            start = partition(keys, start, end, np.uint32(pivot + np.uint32(1)), spare)
+            continue
+        larger_first = middle - start > end - middle
+        waiting[depth, 0] = start if larger_first else middle
+        waiting[depth, 1] = middle if larger_first else end
+        depth += 1
+        start, end = (middle, end) if larger_first else (start, middle)
+
+
+@numba.njit(nogil=True, cache=True)
+def nonzero_keys(bits, width, keys, last):  # type: ignore[no-untyped-def]
+    """Keys that order like the numbers, of those that are not zero.
+
+    `last` is scratch for one register. Returns how many there are, how many of them are negative,
+    and how many are NaN.
+    """
+    sign, ones = np.uint32(1 << (width - 1)), np.uint32((1 << width) - 1)
+    none, signs, mask = spread(np.uint32(0)), spread(sign), spread(ones)
+    magnitude = spread(np.uint32(ones ^ sign))
+    infinity = spread(np.uint32(INFINITY_32 if width == 32 else INFINITY_16))
+    n = len(bits)
+    rest = n % LANES
+    for i in range(LANES):
+        last[i] = bits[n - rest + i] if i < rest else np.uint32(0)
+    kept, positive, nan = 0, 0, 0
+    for i in range(0, n, LANES):
+        register = load(bits, i) if i + LANES <= n else load(last, 0)
+        absolute = both(register, magnitude)
+        chosen, above = below(none, absolute), below(register, signs)
+        flip = choose(above, signs, mask)
+        store(keys, kept, compress(differing(register, flip), chosen))
+        kept += size(chosen)
+        positive += size(chosen & above)
+        nan += size(below(infinity, absolute))
+    return kept, kept - positive, nan
+
+
+@numba.njit(nogil=True, cache=True)
+def count_parts(bits, width, samples, bounds, positives, starts, out):  # type: ignore[no-untyped-def]
+    """Count whole rows into out[0] and their strata into out[1:].
+
+    Parameters
+    ----------
+    bits : (n_rows, n) uint32, numbers of `width` bits.
+    samples, bounds : the samples of all strata, and where each stratum starts.
+    positives, starts : positions of the positives in whole rows and then in each stratum, and
+        where each of these lists starts.
+    out : (1 + n_strata, n_rows, 8) int64.
+    """
+    n = bits.shape[1]
+    keys, spare = np.empty(n + SLACK, dtype=np.uint32), np.empty(n + SLACK, dtype=np.uint32)
+    ordered, own = np.empty(n, dtype=np.uint32), np.empty(n + SLACK, dtype=np.uint32)
+    gathered = np.empty(len(samples), dtype=np.uint32)
+    last, waiting = np.empty(LANES, dtype=np.uint32), np.empty((DEPTH, 2), dtype=np.int64)
+    groups = np.empty((3, n), dtype=np.int64)
+    sign, ones = np.uint32(1 << (width - 1)), np.uint32((1 << width) - 1)
+    for row in range(len(bits)):
+        values = bits[row]
+        for i in range(len(samples)):
+            gathered[i] = values[samples[i]]
+        for h in range(len(out)):
+            part = gathered[bounds[h - 1] : bounds[h]] if h else values
+            chosen = positives[starts[h] : starts[h + 1]]
+            n_part, n1 = len(part), len(chosen)
+            kept, negative, nan = nonzero_keys(part, width, keys, last)
+            zeros = n_part - kept
+            numbers = out[h, row]
+            numbers[:] = 0
+            numbers[4] = zeros
+            if nan:
+                numbers[7] = 1
+                continue
+            sort_keys(keys, kept, spare, waiting)
+            ordered[:negative] = keys[:negative]
+            ordered[negative : negative + zeros] = sign
+            ordered[negative + zeros : n_part] = keys[negative:kept]
+            for i in range(n1):
+                value = part[chosen[i]]
+                key = np.uint32(value ^ (ones if value & sign else sign))
+                own[i] = sign if value == sign else key
+            sort_keys(own, n1, spare, waiting)
+            count_row(ordered[:n_part], own[:n1], groups, numbers)
