@@ -16,6 +16,8 @@ from nbcorr.stats.sorting import compiled
 
 # Less than this share of a row's length left over is rounding, not a residual.
 ROUNDING = 1e-10
+# Columns nearer than this to what others span are left out: they hold nothing more fixed.
+COLLINEAR = 1e-6
 
 Codes = Sequence[Hashable] | np.ndarray
 Covariates = np.ndarray | Sequence[np.ndarray]
@@ -44,22 +46,25 @@ def partial_spearman(
     covariates: Covariates,
     strata: Codes | None = None,
     groups: Codes | None = None,
+    *,
+    degree: int = 5,
 ) -> Partial:
     """Spearman's rho between what the covariates and strata leave of a neuron and of the signal.
 
     The short form of ``PartialDesign(y, covariates, strata, groups).correlate(x)``; see there.
     """
     checked(x, y, None, 0.95)  # its errors speak of x and the signal together
-    return PartialDesign(y, covariates, strata, groups).correlate(x)
+    return PartialDesign(y, covariates, strata, groups, degree=degree).correlate(x)
 
 
 class PartialDesign:
     """A signal and all that is held fixed, fitted once for blocks of neurons to come.
 
-    All are replaced by their mid-ranks, then by the residuals of a least-squares fit on the ranks
-    of the covariates and an intercept for each stratum; rho is the correlation of the residuals
-    and ``t = rho * sqrt(degrees / (1 - rho^2))`` with ``n - 1 - rank(fit)`` degrees of freedom
-    (Kendall, *Biometrika* 32, 1942; Conover & Iman, *The American Statistician* 35, 1981).
+    All are replaced by their mid-ranks; neuron and signal then by the residuals of a least-squares
+    fit on polynomials of each covariate's ranks and an intercept for each stratum; rho is the
+    correlation of the residuals and ``t = rho * sqrt(degrees / (1 - rho^2))`` with
+    ``n - 1 - rank(fit)`` degrees of freedom (Kendall, *Biometrika* 32, 1942; Conover & Iman, *The
+    American Statistician* 35, 1981).
     Intercepts are fitted by centring within strata, which leaves the same residuals (Frisch &
     Waugh, *Econometrica* 1, 1933; Lovell 1963).
 
@@ -68,7 +73,11 @@ class PartialDesign:
     ``m / (m - 1) * (n - 1) / (n - k)`` (CR1; m groups, k columns of the fit) and m - 1 degrees of
     freedom. With fewer than about 30 groups it still rejects too often (Cameron & Miller 2015).
 
-    Only what is linear in the ranks of a covariate is held fixed.
+    With ``degree=1``, the textbook's partial rank correlation, only what is linear in the ranks of
+    a covariate is held fixed. That is too little where the signal is binary or the neuron ends in
+    a ReLU: both follow the ranks in curves, and what the lines miss of both correlates (with
+    2,000 samples and a strong confounder, 3 to 6 of 10 neurons have p < .05 by that alone).
+    Covariates add up: what they do only together is not held fixed.
 
     Parameters
     ----------
@@ -80,6 +89,8 @@ class PartialDesign:
         Samples of one group are not independent: frames of a film, images of a patient.
     names : sequence of str, optional
         What to call the covariates in errors.
+    degree : int
+        Degree of the polynomials, 1 or more.
 
     Attributes
     ----------
@@ -91,7 +102,8 @@ class PartialDesign:
     ValueError
         If the lengths differ; a covariate is text, constant or holds a NaN; covariates and strata
         determine the signal (also where it is a threshold or another monotone function of a
-        covariate), or leave no degrees of freedom; or there is a single group.
+        covariate), or leave no degrees of freedom; there is a single group; or the degree is
+        below 1.
     """
 
     def __init__(
@@ -102,7 +114,10 @@ class PartialDesign:
         groups: Codes | None = None,
         *,
         names: Sequence[str] | None = None,
+        degree: int = 5,
     ) -> None:
+        if degree < 1:
+            raise ValueError(f"degree is {degree}; expected 1 (lines) or more")
         signal = make_design(y).signal
         n = len(signal)
         ranked, named = _ranked(covariates, n, names)
@@ -112,7 +127,7 @@ class PartialDesign:
         self.sizes = np.bincount(codes)
         signal, ranked = midranks(signal)[self.order], ranked[:, self.order]
         _refuse_determined(signal, ranked, codes[self.order], named)
-        self.basis = _basis(self._centred(ranked))
+        self.basis = _basis(self._centred(_polynomials(ranked, degree)))
         self.fitted = len(self.sizes) + len(self.basis)
         self.degrees = n - 1 - self.fitted
         if self.degrees < 1:
@@ -122,8 +137,7 @@ class PartialDesign:
             )
         self.target = _residual(self._centred(signal[None]), self.basis)[0]
         if not self.target.any():
-            holders = " and ".join([*named, "the strata"][: len(named) + (len(self.sizes) > 1)])
-            raise ValueError(f"{holders} together determine the signal; nothing of it is left")
+            raise ValueError(f"{' and '.join(named)} determine the signal; nothing of it is left")
         self.by_group: np.ndarray | None = None
         if groups is not None:
             self._set_groups(stratum_codes(groups, n, "groups")[self.order])
@@ -247,12 +261,19 @@ def _refuse_determined(
             raise ValueError(f"{name} determines the signal{within}; nothing of it is left")
 
 
+def _polynomials(ranks: np.ndarray, degree: int) -> np.ndarray:
+    """Legendre polynomials, 1 to `degree`, of each row of ranks put on -1..1."""
+    n = ranks.shape[1]
+    powers = np.polynomial.legendre.legvander((2 * ranks - 1) / n - 1, degree)[..., 1:]
+    return np.moveaxis(powers, -1, 1).reshape(-1, n)
+
+
 def _basis(rows: np.ndarray) -> np.ndarray:
     """Orthonormal rows that span those given."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
     _, sizes, directions = np.linalg.svd(rows, full_matrices=False)
-    return directions[sizes > ROUNDING]
+    return directions[sizes > COLLINEAR]
 
 
 def _residual(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:

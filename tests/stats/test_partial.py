@@ -24,7 +24,7 @@ def case():
 
 def test_one_covariate_follows_the_recursion(case):
     x, y, z, _ = case
-    found = partial_spearman(x, y, z)
+    found = partial_spearman(x, y, z, degree=1)
     for i, neuron in enumerate(x):
         a, b, c = (
             scipy.stats.spearmanr(*pair).statistic for pair in ((neuron, y), (neuron, z), (y, z))
@@ -38,7 +38,7 @@ def test_strata_and_covariates_equal_a_regression_on_ranks(case):
     x, y, z, rng = case
     strata = rng.integers(0, 4, 300)
     covariates = np.array([z, rng.normal(size=300)])
-    found = partial_spearman(x, y, covariates, strata)
+    found = partial_spearman(x, y, covariates, strata, degree=1)
     dummies = (strata[:, None] == np.arange(4)).astype(float)
     held = np.column_stack([dummies, *(scipy.stats.rankdata(c) for c in covariates)])
     for i, neuron in enumerate(x):
@@ -58,6 +58,15 @@ def test_the_error_rate_is_nominal_where_the_covariate_explains_all():
     assert 0.02 < share < 0.09
 
 
+def test_curves_are_held_fixed_where_lines_are_not_enough():
+    rng = np.random.default_rng(5)
+    difficulty = rng.normal(size=2000)
+    x = np.maximum(rng.normal(size=(300, 2000)) + 2 * difficulty, 0)
+    y = difficulty + rng.normal(size=2000) > 1.5
+    assert np.mean(partial_spearman(x, y, difficulty, degree=1).p < 0.05) > 0.3
+    assert np.mean(partial_spearman(x, y, difficulty).p < 0.05) < 0.09
+
+
 def test_dead_neurons_are_nan(case):
     x, y, z, _ = case
     x[0], x[1, 3], x[2] = 1, np.nan, z
@@ -70,10 +79,16 @@ def test_dead_neurons_are_nan(case):
     assert partial_spearman(x[:0], y, z).rho.shape == (0,)
 
 
-def literal_partial(neuron, y, covariates, strata):
-    """Correlation of the residuals of two regressions with a column for each stratum."""
+def columns_of(covariates, strata, degree):
+    """A column for each stratum, and the powers of each covariate's ranks."""
     dummies = (strata[:, None] == np.unique(strata)).astype(float)
-    held = np.column_stack([dummies, *(scipy.stats.rankdata(c) for c in covariates)])
+    ranks = [2 * scipy.stats.rankdata(c) / len(c) - 1 for c in covariates]
+    return np.column_stack([dummies, *(r**power for r in ranks for power in range(1, degree + 1))])
+
+
+def literal_partial(neuron, y, covariates, strata, degree):
+    """Correlation of the residuals of two regressions."""
+    held = columns_of(covariates, strata, degree)
     left = [
         ranks - held @ np.linalg.lstsq(held, ranks, rcond=None)[0]
         for ranks in (scipy.stats.rankdata(neuron), scipy.stats.rankdata(y))
@@ -83,7 +98,8 @@ def literal_partial(neuron, y, covariates, strata):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("zeros", [0.0, 0.5, 0.9, 0.98])
-def test_equals_the_literal_twin_whatever_the_ties(dtype, zeros):
+@pytest.mark.parametrize("degree", [1, 5])
+def test_equals_the_literal_twin_whatever_the_ties(dtype, zeros, degree):
     rng = np.random.default_rng(2)
     n = 1500
     strata = rng.integers(0, 7, n)
@@ -92,15 +108,15 @@ def test_equals_the_literal_twin_whatever_the_ties(dtype, zeros):
     x = np.maximum(x - np.quantile(x, zeros, axis=1, keepdims=True), 0).astype(dtype)
     x[0, :4] = [np.inf, np.inf, -np.inf, -0.0]
     for y in (rng.random(n) < 0.1, covariates[0] + rng.normal(size=n)):
-        found = partial_spearman(x, y, covariates, strata)
+        found = partial_spearman(x, y, covariates, strata, degree=degree)
         for i, neuron in enumerate(x):
-            expected = literal_partial(neuron, y, covariates, strata)
+            expected = literal_partial(neuron, y, covariates, strata, degree)
             assert abs(found.rho[i] - expected) <= 1e-12
 
 
 @settings(max_examples=100, deadline=None)
-@given(data=st.data(), n=st.integers(8, 30))
-def test_any_ties_agree_with_the_literal_twin(data, n):
+@given(data=st.data(), n=st.integers(8, 30), degree=st.sampled_from([1, 3]))
+def test_any_ties_agree_with_the_literal_twin(data, n, degree):
     def draw(values):
         return np.array(data.draw(st.lists(values, min_size=n, max_size=n)))
 
@@ -110,36 +126,35 @@ def test_any_ties_agree_with_the_literal_twin(data, n):
     )
     y, strata = draw(st.booleans()), draw(st.integers(0, 2))
     try:
-        design = PartialDesign(y, held, strata)
+        design = PartialDesign(y, held, strata, degree=degree)
     except ValueError:
         return
     rho = design.correlate(neuron[None]).rho[0]
     if np.isnan(rho):
-        dummies = (strata[:, None] == np.unique(strata)).astype(float)
-        columns = np.column_stack([dummies, scipy.stats.rankdata(held)])
+        columns = columns_of([held], strata, degree)
         both = np.column_stack([columns, scipy.stats.rankdata(neuron)])
         assert np.linalg.matrix_rank(both) == np.linalg.matrix_rank(columns)
     else:
-        assert abs(rho - literal_partial(neuron, y, [held], strata)) <= 1e-12
+        assert abs(rho - literal_partial(neuron, y, [held], strata, degree)) <= 1e-12
 
 
 @pytest.mark.parametrize("stratified", [False, True])
 @pytest.mark.parametrize("per_group", [1, 5, 30])
-def test_groups_equal_the_cluster_robust_regression(case, stratified, per_group):
+@pytest.mark.parametrize("degree", [1, 4])
+def test_groups_equal_the_cluster_robust_regression(case, stratified, per_group, degree):
     x, y, z, rng = case
     strata = rng.integers(0, 4, 300) if stratified else np.zeros(300, int)
     groups = rng.integers(0, 300 // per_group, 300)
-    found = partial_spearman(x, y, z, strata, groups)
-    dummies = (strata[:, None] == np.unique(strata)).astype(float)
+    found = partial_spearman(x, y, z, strata, groups, degree=degree)
     for i, neuron in enumerate(x):
-        columns = np.column_stack([scipy.stats.rankdata(neuron), dummies, scipy.stats.rankdata(z)])
+        columns = np.column_stack([scipy.stats.rankdata(neuron), columns_of([z], strata, degree)])
         fit = sm.OLS(scipy.stats.rankdata(y), columns).fit(
             cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
         )
         assert found.t[i] == pytest.approx(fit.tvalues[0], rel=1e-8)
         assert found.p[i] == pytest.approx(fit.pvalues[0], rel=1e-7)
     assert found.degrees == len(np.unique(groups)) - 1
-    assert np.array_equal(found.rho, partial_spearman(x, y, z, strata).rho)
+    assert np.array_equal(found.rho, partial_spearman(x, y, z, strata, degree=degree).rho)
 
 
 def test_a_design_is_fitted_once_for_many_blocks_and_travels(case):
@@ -158,9 +173,9 @@ def test_a_thousand_strata_are_centred_not_fitted_as_columns():
     strata = rng.integers(0, 1000, 50_000)
     z = rng.normal(size=50_000)
     design = PartialDesign(z + rng.normal(size=50_000) > 1, z, strata)
-    assert design.basis.shape == (1, 50_000)
-    assert design.degrees == 50_000 - 1000 - 2
-    assert len(pickle.dumps(design)) < 2e6
+    assert design.basis.shape == (5, 50_000)
+    assert design.degrees == 50_000 - 1000 - 6
+    assert len(pickle.dumps(design)) < 4e6
 
 
 def test_covariates_that_say_the_same_count_once(case):
@@ -193,7 +208,7 @@ def test_what_determines_the_signal_is_named(case):
     with pytest.raises(ValueError, match="^the strata determine the signal"):
         PartialDesign(y, z, y)
     levels = np.arange(300) % 3
-    with pytest.raises(ValueError, match="covariate 1 and covariate 2 together determine the sig"):
+    with pytest.raises(ValueError, match="covariate 1 and covariate 2 determine the signal"):
         PartialDesign(levels, [levels == 1, levels == 2])
 
 
@@ -216,6 +231,8 @@ def test_covariates_that_do_not_fit_are_named(covariates, message):
 
 def test_what_cannot_be_decided_is_said(case):
     x, y, z, _ = case
+    with pytest.raises(ValueError, match="degree is 0; expected 1"):
+        partial_spearman(x, y, z, degree=0)
     with pytest.raises(ValueError, match="degrees of freedom"):
         partial_spearman(x[:, :4], [0, 1, 1, 0], [1.0, 2, 1, 3], [1, 1, 2, 2])
     with pytest.raises(ValueError, match="all samples are of one group"):
