@@ -136,8 +136,7 @@ def cross_validate(
     penalties = np.empty(n_folds)
     for k, (fold, folds) in enumerate(zip(outer, inner, strict=True)):
         own = places[n_folds + k * len(folds) : n_folds + (k + 1) * len(folds)]
-        fits = [Fit(values, task, f.train, cols) for f, cols in zip(folds, own, strict=True)]
-        penalties[k] = _choose(values, task, folds, fits)
+        penalties[k] = _choose(values, task, folds, own)
         fit = Fit(values, task, fold.train, places[k])
         weights = fit.weights(penalties[k])
         coefficients[k, columns[k]] = weights
@@ -258,8 +257,9 @@ class Fit:
         return x @ (weights[used] / self.scale[used])
 
 
-def _choose(values: np.ndarray, task: Task, folds: list[Fold], fits: list[Fit]) -> float:
+def _choose(values: np.ndarray, task: Task, folds: list[Fold], columns: list[np.ndarray]) -> float:
     """The strongest penalty of those with the largest AUC on the folds' test sets."""
+    fits = [Fit(values, task, fold.train, own) for fold, own in zip(folds, columns, strict=True)]
     numbers = np.empty(len(task.signal), dtype=np.int64)
     for k, fold in enumerate(folds):
         numbers[fold.test] = k

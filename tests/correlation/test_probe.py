@@ -40,6 +40,10 @@ def null_recording(n: int = 500, neurons: int = 30, seed: int = 0) -> xr.Dataset
     return nc.from_arrays(activation, layer="a", label=label, knows=signal)
 
 
+def without_inputs(recording: xr.Dataset) -> xr.Dataset:
+    return recording.drop_dims("feature", errors="ignore")
+
+
 def literal_auc(score, y, cells) -> float:
     """Van Elteren's weighting by counting pairs within cells."""
     total = weight = 0.0
@@ -297,8 +301,8 @@ def test_screening_takes_the_strongest_of_each_training_set(monkeypatch):
 
 def test_every_control_and_the_sentence():
     recording = planted_recording(n=400, neurons=20, planted=3, twins=2)
-    rng = np.random.default_rng(0)
-    recording = recording.assign(input=(("sample", "feature"), rng.normal(size=(400, 6))))
+    noise = np.random.default_rng(0).normal(size=(400, 6))
+    recording = without_inputs(recording).assign(input=(("sample", "feature"), noise))
     result = nc.probe(recording, draws=3, n_folds=4, seed=2, progress=False)
     assert result.attrs["controls"] == ["control_task", "untrained", "input"]
     assert result.attrs["controls_missing"] == []
@@ -331,7 +335,8 @@ def test_an_untrained_twin_that_does_as_well_is_said():
 
 
 def test_missing_controls_are_named():
-    recording = planted_recording(n=300, neurons=10).assign_attrs(input="not kept: token ids")
+    recording = without_inputs(planted_recording(n=300, neurons=10))
+    recording = recording.assign_attrs(input="not kept: token ids")
     result = nc.probe(recording, draws=1, progress=False)
     assert result.attrs["controls"] == ["control_task"]
     untrained, raw = result.attrs["controls_missing"]
