@@ -91,7 +91,12 @@ def untouched(model):
 
 
 def planted_recording(
-    n: int = 600, neurons: int = 60, planted: int = 5, twins: int = 0, seed: int = 0
+    n: int = 600,
+    neurons: int = 60,
+    planted: int = 5,
+    twins: int = 0,
+    inputs: int = 0,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Activations where the first ``planted`` neurons tell A-right-B-wrong within each class."""
     rng = np.random.default_rng(seed)
@@ -105,6 +110,7 @@ def planted_recording(
         label=label,
         prediction=np.where(rng.random(n) < 2, label, 0),
         baseline=np.where(signal, (label + 1) % 4, label),
+        inputs=np.random.default_rng(seed + 1).normal(size=(n, inputs)) if inputs else None,
     )
     if twins:
         noise = rng.normal(size=(twins, n, neurons)).astype(np.float32)
@@ -114,4 +120,4 @@ def planted_recording(
 
 @pytest.fixture
 def recording() -> xr.Dataset:
-    return planted_recording(twins=3)
+    return planted_recording(twins=3, inputs=8)

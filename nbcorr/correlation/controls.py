@@ -1,32 +1,32 @@
-"""The controls beside every correlate: the untrained twin, and the half not used to select."""
+"""The controls beside every correlate: untrained twins, raw inputs, and the held-out half."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from nbcorr.correlation.examine import effects
 from nbcorr.correlation.ladder import LEVEL
-from nbcorr.recording.blocks import neuron_blocks
-from nbcorr.stats.association import associate
+from nbcorr.correlation.question import Question
+from nbcorr.recording.blocks import map_blocks
+from nbcorr.stats.design import make_design
 from nbcorr.stats.multiple import fdr
 from nbcorr.stats.split import stratified_halves
 
-CONTROLS = ("untrained", "replication")
+CONTROLS = ("untrained", "input", "replication")
 
 # Fewer positives than this in a half and no neuron could be told from chance there.
 _FEWEST = 5
 
-Added = dict[str, tuple[str, np.ndarray]]
+# Arrays of shape (n_questions, n_neurons).
+Added = dict[str, np.ndarray]
 
 
 def untrained(
-    recording: xr.Dataset,
-    result: xr.Dataset,
-    signal: np.ndarray,
-    strata: np.ndarray | None,
-    seed: int,
+    recording: xr.Dataset, questions: list[Question], auc: np.ndarray
 ) -> tuple[Added, str]:
     """Each neuron beside what any unit of its layer reaches in networks that learnt nothing.
 
@@ -36,79 +36,76 @@ def untrained(
     """
     if "activation_twin" not in recording:
         return {}, "no untrained twins were recorded; nc.record(..., twins=5) records them"
-    largest = np.full(recording.sizes["neuron"], np.nan)
+    work = functools.partial(effects, questions=questions)
+    largest = np.full(auc.shape, np.nan)
     for twin in range(recording.sizes["twin"]):
-        twin_activation = recording["activation_twin"].isel(twin=twin)
-        auc = np.concatenate(
-            [associate(block, signal, strata).auc for block in neuron_blocks(twin_activation)]
-        )
-        largest = np.fmax(largest, folded(auc))
+        activation = recording["activation_twin"].isel(twin=twin)
+        parts = map_blocks(work, activation, "untrained twins")
+        largest = np.fmax(largest, folded(np.concatenate(parts, axis=1)))
     layers = recording.indexes["neuron"].get_level_values("layer")
     envelope = np.zeros_like(largest)
     for layer in layers.unique():
         here = layers == layer
         # NaN where every unit of every twin is dead: there is nothing to compare with.
-        envelope[here] = np.fmax.reduce(largest[here])
-    excess = folded(result["auc"].values) - envelope
-    return {"auc_untrained": ("neuron", envelope), "excess": ("neuron", excess)}, ""
+        envelope[:, here] = np.fmax.reduce(largest[:, here], axis=1, keepdims=True)
+    return {"auc_untrained": envelope, "excess": folded(auc) - envelope}, ""
 
 
-def replication(
-    recording: xr.Dataset,
-    result: xr.Dataset,
-    signal: np.ndarray,
-    strata: np.ndarray | None,
-    seed: int,
+def raw_input(
+    recording: xr.Dataset, questions: list[Question], auc: np.ndarray
 ) -> tuple[Added, str]:
-    """Selected in one half of the samples, looked at again in the other.
+    """Each neuron beside what the best raw input feature reaches.
 
-    ``auc_selection`` is the AUC in the half used for selection, ``auc_heldout`` in the other: what
-    was strongest in the first shrinks in the second. ``replicated`` is true where
-    the neuron has q <= .05 in the first half and, among those, q <= .05 with the same sign in
-    the second (Kriegeskorte et al. 2009: no double dipping).
+    ``auc_input`` is the largest max(auc, 1 - auc) over all features of ``input``, the same for
+    every neuron; ``excess_input`` is max(auc, 1 - auc) less that.
     """
-    select = stratified_halves(signal, strata, seed=seed)
-    too_few = _too_few(signal, select)
-    if too_few:
-        return {}, too_few
-    try:
-        first = _in_half(recording["activation"], select, signal, strata)
-        second = _in_half(recording["activation"], ~select, signal, strata)
-    except ValueError as error:
-        return {}, str(error)
-    selected = fdr(first["p"]) <= LEVEL
-    q_second = np.full(len(selected), np.nan)
-    q_second[selected] = fdr(second["p"][selected])
-    same_sign = np.sign(first["auc"] - 0.5) == np.sign(second["auc"] - 0.5)
+    if "input" not in recording:
+        return {}, (
+            "the raw inputs are not in the recording; nc.record keeps those of images and "
+            "vectors, nc.from_arrays(..., inputs=...) takes them"
+        )
+    features = recording["input"].transpose("feature", "sample").values
+    best = np.fmax.reduce(folded(effects(features, questions)), axis=1, keepdims=True)
     return {
-        "auc_selection": ("neuron", first["auc"]),
-        "auc_heldout": ("neuron", second["auc"]),
-        "replicated": ("neuron", selected & same_sign & (q_second <= LEVEL)),
+        "auc_input": np.broadcast_to(best, auc.shape).copy(),
+        "excess_input": folded(auc) - best,
     }, ""
+
+
+def halves(question: Question, seed: int) -> tuple[tuple[np.ndarray, ...], str]:
+    """The half of the samples to select in and the other, or why there are none."""
+    try:
+        select = stratified_halves(
+            question.signal, question.strata, seed=seed, groups=question.groups
+        )
+        for half in (select, ~select):
+            part = question.among(half)
+            make_design(part.signal, part.strata)
+    except ValueError as error:
+        return (), str(error)
+    if question.signal.dtype == bool:
+        positives = min(int(question.signal[half].sum()) for half in (select, ~select))
+        if positives < _FEWEST:
+            return (), (
+                f"{int(question.signal.sum())} positives are too few to split into halves "
+                f"(at least {_FEWEST} in each)"
+            )
+    return (select, ~select), ""
+
+
+def replicated(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether each neuron, selected in one half of the samples, holds in the other.
+
+    That is q <= .05 in the first half and, among those, q <= .05 with the same sign in the second
+    (Kriegeskorte et al. 2009: no double dipping).
+    """
+    selected = fdr(columns["p_selection"]) <= LEVEL
+    q_heldout = np.full(len(selected), np.nan)
+    q_heldout[selected] = fdr(columns["p_heldout"][selected])
+    same_sign = np.sign(columns["auc_selection"] - 0.5) == np.sign(columns["auc_heldout"] - 0.5)
+    return selected & same_sign & (q_heldout <= LEVEL)
 
 
 def folded(auc: Any) -> Any:
     """max(auc, 1 - auc): how far a neuron tells the samples apart, in either direction."""
     return np.maximum(auc, 1 - auc)
-
-
-def _in_half(
-    activation: xr.DataArray, half: np.ndarray, signal: np.ndarray, strata: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    parts = [
-        associate(block[:, half], signal[half], None if strata is None else strata[half])
-        for block in neuron_blocks(activation)
-    ]
-    return {key: np.concatenate([getattr(part, key) for part in parts]) for key in ("auc", "p")}
-
-
-def _too_few(signal: np.ndarray, select: np.ndarray) -> str:
-    if signal.dtype != bool:
-        return ""
-    positives = min(int(signal[select].sum()), int(signal[~select].sum()))
-    if positives >= _FEWEST:
-        return ""
-    return (
-        f"{int(signal.sum())} positives are too few to split into halves "
-        f"(at least {_FEWEST} in each)"
-    )

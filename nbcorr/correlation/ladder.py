@@ -9,8 +9,10 @@ LEVEL = 0.05
 RUNGS = {
     "associated": "associated",
     "stratified": "within class",
+    "beyond_covariates": "beyond covariates",
     "replicated": "replicated",
     "beyond_untrained": "beyond untrained twins",
+    "beyond_input": "beyond the raw input",
 }
 
 
@@ -26,16 +28,20 @@ def ladder(correlates: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset of bool over ``neuron``
         ``associated`` (q_unstratified <= .05), ``stratified`` (q <= .05 within strata),
-        ``replicated`` and ``beyond_untrained`` (excess > 0); those that were computed only. Each
-        is answered on its own: a neuron may miss a rung and pass a later one.
+        ``beyond_covariates`` (q_partial <= .05), ``replicated``, ``beyond_untrained`` (excess > 0)
+        and ``beyond_input`` (excess_input > 0); those that were computed only. Each is answered on
+        its own: a neuron may miss a rung and pass a later one.
     """
     passed = {"associated": correlates["q_unstratified"] <= LEVEL}
     if correlates.attrs.get("strata", "none") != "none":
         passed["stratified"] = correlates["q"] <= LEVEL
+    if "q_partial" in correlates:
+        passed["beyond_covariates"] = correlates["q_partial"] <= LEVEL
     if "replicated" in correlates:
         passed["replicated"] = correlates["replicated"].astype(bool)
-    if "excess" in correlates:
-        passed["beyond_untrained"] = correlates["excess"] > 0
+    for rung, excess in (("beyond_untrained", "excess"), ("beyond_input", "excess_input")):
+        if excess in correlates:
+            passed[rung] = correlates[excess] > 0
     return xr.Dataset(passed)
 
 

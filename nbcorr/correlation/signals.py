@@ -1,7 +1,8 @@
-"""Signals and strata by name or by value, one number or code per sample."""
+"""Signals, strata, groups and covariates by name or by value, one number or code per sample."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,27 @@ from nbcorr.correlation.outcomes import relative_performance
 from nbcorr.network.names import unknown
 
 
+def find_signals(recording: xr.Dataset, signal: Any) -> tuple[dict[str, np.ndarray], bool]:
+    """The signals by name, and whether several were asked for (be it a list of one)."""
+    if isinstance(signal, Mapping):
+        asked = [_named(name, values) for name, values in signal.items()]
+    elif _are_names(signal):
+        asked = list(signal)
+    elif isinstance(signal, xr.DataArray) and signal.ndim == 2 and "signal" in signal.dims:
+        names = signal["signal"].values if "signal" in signal.coords else range(len(signal))
+        rows = signal.transpose("signal", ...).drop_vars("signal", errors="ignore")
+        asked = [_named(name, row) for name, row in zip(names, rows, strict=True)]
+    else:
+        return dict([find_signal(recording, signal)]), False
+    if not asked:
+        raise ValueError("no signal was given; expected at least one")
+    found = [find_signal(recording, one) for one in asked]
+    twice = [name for i, (name, _) in enumerate(found) if name in dict(found[:i])]
+    if twice:
+        raise ValueError(f"signal {twice[0]!r} was given twice; expected every signal once")
+    return dict(found), True
+
+
 def find_signal(recording: xr.Dataset, signal: Any) -> tuple[str, np.ndarray]:
     """The signal's name and its values, shape (n_samples,), bool, integer or float."""
     if isinstance(signal, str) and signal == "relative_performance":
@@ -19,13 +41,9 @@ def find_signal(recording: xr.Dataset, signal: Any) -> tuple[str, np.ndarray]:
             return signal, recording[signal].values.astype(bool)
         return signal, relative_performance(recording).values.astype(bool)
     name, values = _column(recording, signal, "signal")
-    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
-        raise ValueError(f"signal {name!r} holds {values.dtype}; expected numbers or booleans")
+    values = _numbers("signal", name, values)
     if values.dtype != bool and np.isin(values, (0, 1)).all():
         values = values.astype(bool)
-    if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
-        count = int(np.isnan(values).sum())
-        raise ValueError(f"signal {name!r} is NaN for {count} samples; expected a number for each")
     return name, values
 
 
@@ -33,13 +51,63 @@ def find_strata(recording: xr.Dataset, strata: Any) -> tuple[str, np.ndarray | N
     """The strata's name ("none" without) and an integer code per sample."""
     if isinstance(strata, str) and strata == "auto":
         strata = "label" if "label" in recording.coords else None
-    if strata is None:
+    return _codes(recording, strata, "strata")
+
+
+def find_groups(recording: xr.Dataset, groups: Any) -> tuple[str, np.ndarray | None]:
+    """The groups' name ("none" without) and an integer code per sample."""
+    name, codes = _codes(recording, groups, "groups")
+    if codes is not None and codes.max() < 1:
+        raise ValueError(f"all samples are in one group of {name!r}; expected at least two groups")
+    return name, codes
+
+
+def find_covariates(recording: xr.Dataset, covariates: Any) -> tuple[list[str], np.ndarray | None]:
+    """The covariates' names and their values, (n_covariates, n_samples); None without any."""
+    if covariates is None:
+        return [], None
+    if isinstance(covariates, Mapping):
+        asked = [_named(name, values) for name, values in covariates.items()]
+    else:
+        asked = list(covariates) if _are_names(covariates) else [covariates]
+    if not asked:
+        return [], None
+    found = [_column(recording, one, "covariate") for one in asked]
+    rows = [_numbers("covariate", name, values) for name, values in found]
+    return [name for name, _ in found], np.array(rows, dtype=np.float64)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+
+
+def _named(name: Any, values: Any) -> xr.DataArray:
+    if isinstance(values, xr.DataArray):
+        return values.rename(str(name))
+    values = np.asarray(values)
+    return xr.DataArray(values, dims=["sample", *"abc"][: values.ndim], name=str(name))
+
+
+def _numbers(kind: str, name: str, values: np.ndarray) -> np.ndarray:
+    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
+        hint = "; strata= takes categories" if kind == "covariate" else ""
+        raise ValueError(
+            f"{kind} {name!r} holds {values.dtype}; expected numbers or booleans{hint}"
+        )
+    if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
+        count = int(np.isnan(values).sum())
+        raise ValueError(f"{kind} {name!r} is NaN for {count} samples; expected a number for each")
+    return values
+
+
+def _codes(recording: xr.Dataset, column: Any, kind: str) -> tuple[str, np.ndarray | None]:
+    if column is None:
         return "none", None
-    name, values = _column(recording, strata, "strata")
+    name, values = _column(recording, column, kind)
     codes, _ = pd.factorize(values)
     if (codes < 0).any():
         raise ValueError(
-            f"strata {name!r} are missing for {int((codes < 0).sum())} samples; "
+            f"{kind} {name!r} are missing for {int((codes < 0).sum())} samples; "
             "expected one for each"
         )
     return name, codes
@@ -69,6 +137,10 @@ def _aligned(recording: xr.Dataset, column: xr.DataArray, name: str) -> xr.DataA
     if len(absent):
         raise ValueError(
             f"{name!r} has no value for {len(absent)} of {len(ids)} samples, "
-            f"the first of them {absent[0]!r}"
+            f"the first of them {absent.tolist()[0]!r}"
         )
+    repeated = column.indexes["sample"].duplicated()
+    if repeated.any():
+        twice = column.indexes["sample"][repeated].tolist()[0]
+        raise ValueError(f"{name!r} has several values for sample {twice!r}; expected one")
     return column.sel(sample=recording["sample"].values)

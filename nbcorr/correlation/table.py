@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from nbcorr.correlation.controls import folded
+from nbcorr.correlation.sentence import sentence
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label
 
@@ -21,6 +22,8 @@ ORDERS: dict[str, Callable[[xr.Dataset], np.ndarray]] = {
     "q": lambda c: -c["q"].values,
     "excess": lambda c: c["excess"].values,
     "auc_selection": lambda c: folded(c["auc_selection"].values),
+    "rho_partial": lambda c: np.abs(c["rho_partial"].values),
+    "pearson": lambda c: np.abs(c["pearson"].values),
 }
 
 
@@ -30,14 +33,16 @@ def top(correlates: xr.Dataset, n: int = 20, by: str | None = None) -> Table:
     Parameters
     ----------
     correlates : xarray.Dataset
-        As ``nc.correlate`` makes it.
+        As ``nc.correlate`` makes it; of several signals, the strongest pairs of neuron and signal
+        (``correlates.sel(signal=...)`` for one of them).
     n : int
         How many rows.
-    by : {"auc_selection", "auc", "rho", "q", "excess"}, optional
+    by : {"auc_selection", "auc", "rho", "rho_partial", "pearson", "q", "excess"}, optional
         By distance from .5 of the AUC in the half used for selection, so that the held-out AUC
         beside it is free of the choice (the default where there are halves), by that of the whole
-        AUC (the default where there are none), by ``|rho|``, by smallest q, or by excess over the
-        untrained twins. In all but the first the held-out AUC has had a part in the choice.
+        AUC (the default where there are none), by ``|rho|``, ``|rho_partial|`` or ``|pearson|``,
+        by smallest q, or by excess over the untrained twins. In all but the first the held-out
+        AUC has had a part in the choice.
 
     Returns
     -------
@@ -59,9 +64,23 @@ def top(correlates: xr.Dataset, n: int = 20, by: str | None = None) -> Table:
     if by not in correlates:
         reasons = "; ".join(correlates.attrs.get("controls_missing", []))
         raise ValueError(f"the correlates have no {by!r}{': ' + reasons if reasons else ''}")
-    order = np.argsort(-ORDERS[by](correlates), kind="stable")
-    alive = order[~correlates["dead"].values[order].astype(bool)]
-    return Table(correlates.isel(neuron=alive[:n]))
+    said = sentence(correlates)
+    if "signal" in correlates.dims:
+        correlates = _pairs(correlates)
+    strength = ORDERS[by](correlates)
+    order = np.argsort(-strength, kind="stable")
+    alive = order[~np.isnan(strength[order])]
+    return Table(correlates.isel(neuron=alive[:n]).assign_attrs(sentence=said))
+
+
+def _pairs(correlates: xr.Dataset) -> xr.Dataset:
+    """Every neuron once for each signal, with the signal as a coordinate of the neuron."""
+    over_signals = [name for name, column in correlates.items() if column.dims == ("signal",)]
+    each = []
+    for signal in correlates["signal"].values:
+        one = correlates.drop_vars(over_signals).sel(signal=signal, drop=True)
+        each.append(one.assign_coords(signal=("neuron", [str(signal)] * one.sizes["neuron"])))
+    return xr.concat(each, dim="neuron")
 
 
 class Table:
@@ -81,7 +100,11 @@ class Table:
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows as text, no number finer than its standard error supports."""
-        present = [(title, cell) for title, need, cell in _COLUMNS if need in self.neurons]
+        present = [
+            (title, cell)
+            for title, need, cell in _COLUMNS
+            if need in self.neurons and self.neurons[need].ndim
+        ]
         frame = self.neurons.reset_index("neuron").to_dataframe().to_dict("records")
         return [t for t, _ in present], [[cell(row) for _, cell in present] for row in frame]
 
@@ -155,13 +178,28 @@ def _untrained(row: dict) -> str:
     return f"{mark} {rounded(1 - reached, error)}–{rounded(reached, error)}"
 
 
+def _raw_input(row: dict) -> str:
+    mark = "beyond" if row["excess_input"] > 0 else "within"
+    return f"{mark} {rounded(row['auc_input'], _standard_error(row))}"
+
+
+def _partial(row: dict) -> str:
+    return f"{row['rho_partial']:.2f} (q {rounded_p(row['q_partial'])})"
+
+
 _COLUMNS: list[tuple[str, str, Callable[[dict], str]]] = [
     ("neuron", "auc", lambda r: neuron_label(r["layer"], r["unit"])),
+    ("signal", "signal", lambda r: r["signal"]),
     ("AUC [95 %]", "auc", _auc),
     ("q", "q", lambda r: rounded_p(r["q"])),
+    ("p family-wise", "p_familywise", lambda r: rounded_p(r["p_familywise"])),
+    ("rho beyond covariates", "q_partial", _partial),
     ("half → held out", "auc_heldout", _halves),
     ("replicated", "replicated", lambda r: "yes" if r["replicated"] else "no"),
     ("untrained twins", "excess", _untrained),
+    ("best input", "excess_input", _raw_input),
+    ("group", "cluster", lambda r: f"{r['cluster']:.0f}" if r["cluster"] else "–"),
     ("rho of max", "rho", lambda r: f"{r['rho']:.2f} of {r['rho_max']:.2f}"),
+    ("Pearson r", "pearson", lambda r: f"{r['pearson']:.2f}"),
     ("zeros", "zeros", lambda r: f"{100 * r['zeros']:.0f} %"),
 ]

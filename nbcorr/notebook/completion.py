@@ -204,6 +204,7 @@ _VALUES: dict[str, Callable[[Session, str | None], Iterable[str]]] = {
     "strata": lambda session, model: ["auto", "none", *_columns(session, model)],
     "pools": _pools,
     "controls": _controls,
+    "corrections": lambda session, model: ["bh", "by"],
     "orders": _orders,
     "transforms": _transforms,
 }

@@ -16,6 +16,7 @@ from nbcorr.correlation.controls import folded
 from nbcorr.correlation.correlate import correlate
 from nbcorr.correlation.ladder import holds
 from nbcorr.correlation.outcomes import CELLS, cells
+from nbcorr.correlation.reading import signal_of
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label, parse_neurons
 from nbcorr.notebook.card import card_html
@@ -64,10 +65,11 @@ def explore(
     Raises
     ------
     ValueError
-        If the correlates are of other neurons than the recording's.
+        If the correlates are of other neurons than the recording's, or of several signals.
     """
     recording = over_neurons(recording)
     correlates = correlate(recording) if correlates is None else over_neurons(correlates)
+    signal_of(correlates)
     foreign = correlates.indexes["neuron"].difference(recording.indexes["neuron"])
     if len(foreign):
         raise ValueError(

@@ -22,6 +22,7 @@ import xarray as xr
 
 from nbcorr.correlation.ladder import LEVEL, ladder
 from nbcorr.correlation.outcomes import CELLS, cells, outcomes
+from nbcorr.correlation.reading import count_of, signal_of
 from nbcorr.notebook import pictures
 from nbcorr.recording.arrays import over_neurons
 
@@ -39,6 +40,10 @@ COLUMNS = (
     "auc_heldout",
     "auc_untrained",
     "excess",
+    "auc_input",
+    "excess_input",
+    "rho_partial",
+    "q_partial",
     "zeros",
     "dead",
 )
@@ -46,6 +51,12 @@ COLUMNS = (
 STEPS = (
     ("associated", "Associated", f"plain Spearman correlation, q at most {LEVEL}", ""),
     ("stratified", "Within class", f"q at most {LEVEL} within each {{strata}}", "strata"),
+    (
+        "beyond_covariates",
+        "Beyond covariates",
+        f"q at most {LEVEL} with {{covariates}} held fixed",
+        "",
+    ),
     (
         "replicated",
         "Replicated",
@@ -58,6 +69,7 @@ STEPS = (
         "stronger than every unit of its layer in every untrained twin",
         "untrained",
     ),
+    ("beyond_input", "Beyond the input", "stronger than every raw input feature", "input"),
 )
 #: The cells of the 2x2 table as the page names them.
 GROUPS = dict(
@@ -163,12 +175,7 @@ def payload(
         0 not, None unknown), ``groups`` and ``strips`` (quantiles of the activation per group),
         ``images`` and ``cards`` (by row of ``neurons``).
     """
-    if "signal" in correlates.dims:
-        names = ", ".join(map(str, correlates["signal"].values))
-        raise ValueError(
-            f"the correlates are of several signals ({names}); expected one, "
-            f"for example correlates.sel(signal={str(correlates['signal'].values[0])!r})"
-        )
+    signal = signal_of(correlates)
     recording, correlates = over_neurons(recording), over_neurons(correlates)
     absent = [name for name in NEEDED if name not in correlates]
     if absent:
@@ -186,7 +193,7 @@ def payload(
         "title": title,
         "sentence": str(correlates.attrs.get("sentence", "")),
         "facts": _facts(recording, correlates),
-        "signal": str(correlates.attrs.get("signal", "relative_performance")),
+        "signal": signal,
         "missing": [text for control, text in _reasons(correlates) if control not in known],
         "outcomes": _two_by_two(recording),
         "layers": layers,
@@ -228,7 +235,9 @@ def _numbers(values: Iterable[float]) -> list[float | None]:
 
 
 def _facts(recording: xr.Dataset, correlates: xr.Dataset) -> list[list[str]]:
-    attrs = {**recording.attrs, **correlates.attrs}
+    attrs = {**recording.attrs, **correlates.attrs, "signal": signal_of(correlates)}
+    counts = {name: count_of(correlates, name) for name in ("n_positive", "n_groups")}
+    attrs |= {name: f"{count:.0f}" for name, count in counts.items() if count is not None}
     names = {
         "model": "Model",
         "signal": "Signal",
@@ -236,11 +245,12 @@ def _facts(recording: xr.Dataset, correlates: xr.Dataset) -> list[list[str]]:
         "n_positive": "Only A right",
         "n_twins": "Untrained twins",
         "strata": "Within",
+        "n_groups": "Groups of samples",
         "pool": "Pooling",
         "seed": "Seed",
         "nbcorr_version": "nbcorr",
     }
-    if attrs.get("signal", "relative_performance") != "relative_performance":
+    if attrs["signal"] != "relative_performance":
         names["n_positive"] = "Positive"
     return [[label, str(attrs[key])] for key, label in names.items() if key in attrs]
 
@@ -273,9 +283,12 @@ def _steps(correlates: xr.Dataset, live: np.ndarray) -> list[dict[str, Any]]:
     """The ladder of controls, each with what it asks and its state for every neuron."""
     passed = ladder(correlates)
     strata = str(correlates.attrs.get("strata", "none"))
+    covariates = " and ".join(correlates.attrs.get("covariates", []))
     reasons = dict(_reasons(correlates))
     steps = []
     for key, label, asks, control in STEPS:
+        if key == "beyond_covariates" and key not in passed:
+            continue  # a choice of whoever asks, not a control that is missing
         missing, state = None, np.full(live.shape, np.nan)
         if key in passed:
             state = np.where(live, passed[key].values, np.nan)
@@ -289,7 +302,7 @@ def _steps(correlates: xr.Dataset, live: np.ndarray) -> list[dict[str, Any]]:
             {
                 "key": key,
                 "label": label,
-                "asks": asks.format(strata=strata),
+                "asks": asks.format(strata=strata, covariates=covariates),
                 "gate": gate,
                 "missing": missing,
                 "state": _flags(state),

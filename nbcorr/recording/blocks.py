@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
+from tqdm.auto import tqdm
 
 # About 64 MB of float32 at a time.
 _VALUES_PER_BLOCK = 1 << 24
+
+Result = TypeVar("Result")
 
 
 def neuron_blocks(activation: xr.DataArray) -> Iterator[np.ndarray]:
@@ -23,9 +27,77 @@ def neuron_blocks(activation: xr.DataArray) -> Iterator[np.ndarray]:
     ValueError
         If there are no neurons.
     """
+    values = _neuron_major(activation)
+    step = _neurons_at_a_time(activation)
+    for start in range(0, len(values), step):
+        yield np.ascontiguousarray(values[start : start + step].values)
+
+
+def map_blocks(
+    work: Callable[[np.ndarray], Result], activation: xr.DataArray, progress: str = ""
+) -> list[Result]:
+    """`work` on every block of `neuron_blocks`, in their order.
+
+    Where the activations are a Dask array (a recording opened from Zarr), every block is one Dask
+    task: read, worked on and dropped, on this machine's threads or on the cluster of the active
+    ``dask.distributed.Client``. No more is held than the blocks being worked on.
+
+    Parameters
+    ----------
+    work : callable from an array (neurons, samples) to anything
+        On a cluster it is sent to the workers: a module's function, or a partial of one.
+    activation : xarray.DataArray, dims ``sample`` and ``neuron``
+    progress : str
+        What the progress bar of work in this process says; "" for none. It shows after two seconds.
+    """
+    if activation.chunks is not None:
+        return _map_on_dask(work, activation)
+    blocks = -(-activation.sizes["neuron"] // _neurons_at_a_time(activation))
+    bar = tqdm(
+        neuron_blocks(activation),
+        desc=progress,
+        total=blocks,
+        unit="block",
+        delay=2,
+        leave=False,
+        disable=not progress,
+    )
+    return [work(block) for block in bar]
+
+
+def _map_on_dask(work: Callable[[np.ndarray], Result], activation: xr.DataArray) -> list[Result]:
+    import dask
+
+    values = _neuron_major(activation).data
+    limit = _neurons_at_a_time(activation)
+    stored = max(values.chunks[0])
+    # Whole stored chunks: each is read once.
+    rows = limit // stored * stored if stored <= limit else limit
+    # One object that all tasks refer to, so that it is sent to each worker once.
+    shared = dask.delayed(_Work(work), pure=False, traverse=False)
+    tasks = [
+        dask.delayed(_call, pure=False)(shared, block)
+        for block in values.rechunk({0: rows, 1: -1}).to_delayed().ravel()
+    ]
+    return list(dask.compute(*tasks))
+
+
+class _Work:
+    """A callable as a value: Dask would take a bare callable for a task to be run."""
+
+    def __init__(self, function: Callable[[np.ndarray], Any]) -> None:
+        self.function = function
+
+
+def _call(work: _Work, block: np.ndarray) -> Any:
+    return work.function(np.ascontiguousarray(block))
+
+
+def _neuron_major(activation: xr.DataArray) -> xr.DataArray:
     if activation.sizes["neuron"] == 0:
         raise ValueError("the recording has no neurons; expected at least one")
-    step = max(1, _VALUES_PER_BLOCK // max(1, activation.sizes["sample"]))
-    values = activation.transpose("neuron", "sample")
-    for start in range(0, activation.sizes["neuron"], step):
-        yield np.ascontiguousarray(values[start : start + step].values)
+    return activation.transpose("neuron", "sample")
+
+
+def _neurons_at_a_time(activation: xr.DataArray) -> int:
+    return max(1, _VALUES_PER_BLOCK // max(1, activation.sizes["sample"]))

@@ -60,7 +60,7 @@ def test_planted_neurons_pass_every_control_and_others_do_not(recording):
     passed = (result["q"] <= 0.05) & result["replicated"] & (result["excess"] > 0)
     assert passed.values[:5].all()
     assert not passed.values[5:].any()
-    assert result.attrs["controls"] == ["untrained", "replication"]
+    assert result.attrs["controls"] == ["untrained", "input", "replication"]
     assert result.attrs["controls_missing"] == []
 
 
@@ -115,10 +115,12 @@ def test_dead_neurons_are_nan_and_counted(recording):
 
 
 def test_missing_controls_are_named(recording):
-    result = nc.correlate(recording.drop_vars("activation_twin"))
+    result = nc.correlate(recording.drop_vars(["activation_twin", "input"]))
     assert result.attrs["controls"] == ["replication"]
     assert "nc.record(..., twins=5)" in result.attrs["controls_missing"][0]
+    assert "nc.from_arrays(..., inputs=...)" in result.attrs["controls_missing"][1]
     assert "Control missing: untrained" in result.attrs["sentence"]
+    assert "Control missing: input" in result.attrs["sentence"]
     few = nc.correlate(planted_recording(n=60, planted=0))
     assert any("too few to split" in reason for reason in few.attrs["controls_missing"])
     assert "With only" in few.attrs["sentence"]

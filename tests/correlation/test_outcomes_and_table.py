@@ -122,7 +122,13 @@ def test_p_values_as_people_read_them(value, text):
 def test_ladder_and_holds(recording):
     correlates = nc.correlate(recording)
     checks = ladder(correlates)
-    assert list(checks) == ["associated", "stratified", "replicated", "beyond_untrained"]
+    assert list(checks) == [
+        "associated",
+        "stratified",
+        "replicated",
+        "beyond_untrained",
+        "beyond_input",
+    ]
     expected = (correlates["q"] <= 0.05) & correlates["replicated"] & (correlates["excess"] > 0)
     np.testing.assert_array_equal(holds(correlates), expected)
     plain = nc.correlate(recording, strata=None, controls=())

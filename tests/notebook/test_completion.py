@@ -11,7 +11,7 @@ from tests.notebook.shells import attached, recorded, shell, trained
 __all__ = ["attached", "recorded", "shell", "trained"]
 
 SUBCOMMANDS = [
-    *("attach", "layers", "record", "correlate", "top", "exemplars"),
+    *("attach", "layers", "record", "correlate", "probe", "top", "exemplars"),
     *("render", "explore", "report", "status", "detach"),
 ]
 
@@ -45,7 +45,7 @@ def test_options(attached):
     [
         ("record --pool ", ["mean", "max"]),
         ("record --pool=m", ["mean", "max"]),
-        ("correlate --controls ", ["untrained", "replication", "none"]),
+        ("correlate --controls ", ["untrained", "input", "replication", "none"]),
         ("correlate --controls untrained r", ["replication"]),
         ("correlate --strata a", ["auto"]),
         ("correlate --signal relative", ["relative_performance"]),

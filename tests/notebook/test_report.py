@@ -129,7 +129,7 @@ def test_controls_present_are_states_per_neuron() -> None:
     assert steps["stratified"]["state"] == [1, 0, 1, None]
     assert steps["replicated"]["state"] == [1, 0, 0, None]
     assert steps["beyond_untrained"]["state"] == [1, 0, 0, None]
-    assert [step["gate"] for step in steps.values()] == [False, True, True, True]
+    assert [step["gate"] for step in steps.values()] == [False, True, True, True, True]
 
 
 def test_correlates_without_their_statistics_are_refused() -> None:

@@ -44,6 +44,8 @@ function rungs(app: App, neuron: Neuron): HTMLElement {
     stratified: `AUC ${interval(neuron.auc, neuron.auc_low, neuron.auc_high)}, q ${probability(neuron.q)}`,
     replicated: `AUC ${fixed(neuron.auc_selection, digits)}, held out ${fixed(neuron.auc_heldout, digits)}`,
     beyond_untrained: `${signed(neuron.excess, digits)} beyond untrained ${fixed(neuron.auc_untrained, digits)}`,
+    beyond_input: `${signed(neuron.excess_input, digits)} beyond the best input feature ${fixed(neuron.auc_input, digits)}`,
+    beyond_covariates: `ρ ${signed(neuron.rho_partial, 2)} with them held fixed, q ${probability(neuron.q_partial)}`,
   };
   const items = app.payload.steps.map((step) => {
     const state = step.missing !== null ? null : (step.state[neuron.row] ?? null);

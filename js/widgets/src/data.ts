@@ -66,6 +66,10 @@ export interface Neuron {
   auc_heldout: Maybe;
   auc_untrained: Maybe;
   excess: Maybe;
+  auc_input: Maybe;
+  excess_input: Maybe;
+  rho_partial: Maybe;
+  q_partial: Maybe;
   zeros: Maybe;
   dead: Maybe;
 }
@@ -92,6 +96,10 @@ export function neurons(payload: Payload): Neuron[] {
       auc_heldout: column("auc_heldout", row),
       auc_untrained: column("auc_untrained", row),
       excess: column("excess", row),
+      auc_input: column("auc_input", row),
+      excess_input: column("excess_input", row),
+      rho_partial: column("rho_partial", row),
+      q_partial: column("q_partial", row),
       zeros: column("zeros", row),
       dead: column("dead", row),
     };

@@ -70,8 +70,10 @@ def _correlate(p: Parser) -> None:
     )
     p.add(
         "--signal",
+        nargs="+",
+        metavar="SIGNAL",
         completes="signals",
-        help="column of the recording, or variable (default: relative_performance)",
+        help="columns of the recording, or a variable (default: relative_performance)",
     )
     p.add("--strata", completes="strata", help="column, variable, auto or none (default: auto)")
     p.add(
@@ -79,12 +81,44 @@ def _correlate(p: Parser) -> None:
         nargs="+",
         metavar="CONTROL",
         completes="controls",
-        help="untrained, replication, or none (default: both)",
+        help="untrained, input, replication, or none (default: all)",
     )
+    p.add(
+        "--covariates",
+        nargs="+",
+        metavar="COLUMN",
+        completes="signals",
+        help="columns, or a variable, to hold fixed (default: none)",
+    )
+    p.add(
+        "--groups",
+        metavar="COLUMN",
+        completes="signals",
+        help="column or variable: samples that hang together (default: none)",
+    )
+    p.add("--pearson", action="store_true", default=None, help="also Pearson's r")
+    p.add("--correction", completes="corrections", help="bh or by (default: bh)")
     p.add("--permutations", type=int, metavar="N", help="for family-wise p-values (default: 0)")
     p.add("--seed", type=int, help="of the split and the permutations (default: 0)")
     _model_option(p)
     _name(p, "correlates")
+
+
+def _probe(p: Parser) -> None:
+    p.add(
+        "recording", nargs="?", metavar="RECORDING", completes="recording", help="default: latest"
+    )
+    p.add(
+        "--signal",
+        completes="signals",
+        help="column of the recording, or variable (default: relative_performance)",
+    )
+    p.add("--strata", completes="strata", help="column, variable, auto or none (default: auto)")
+    p.add("--groups", metavar="COLUMN", completes="signals", help="samples that hang together")
+    _layers_option(p)
+    p.add("--seed", type=int, help="of the folds and the control task (default: 0)")
+    _model_option(p)
+    _name(p, "probe")
 
 
 def _top(p: Parser) -> None:
@@ -186,6 +220,7 @@ _TABLE: list[tuple[str, str, Callable[[Parser], None], Command]] = [
     ("layers", "show the layers of a model", _layers, verbs.layers),
     ("record", "record every neuron over the data", _record, verbs.record),
     ("correlate", "correlate the neurons with a signal", _correlate, verbs.correlate),
+    ("probe", "ask several neurons together", _probe, verbs.probe),
     ("top", "show the strongest correlates", _top, verbs.top),
     ("exemplars", "find the samples that drive neurons most", _exemplars, verbs.exemplars),
     ("render", "make the images that drive neurons most", _render, verbs.render),

@@ -39,10 +39,11 @@ KINDS = {
         "a recording, as nc.record or nc.from_arrays make it",
     ),
     "correlates": Kind(
-        lambda v: _is_dataset(v, "auc", {"neuron"}),
+        lambda v: _is_dataset(v, "auc", {"neuron"}) or _is_dataset(v, "auc", {"signal", "neuron"}),
         "correlates, as nc.correlate makes them",
         "them",
     ),
+    "probe": Kind(lambda v: _is_dataset(v, "weight", {"neuron"}), "a probe, as nc.probe makes it"),
     "table": Kind(
         lambda v: _is_instance(v, "nbcorr.correlation.table", "Table"), "a table of nc.top"
     ),

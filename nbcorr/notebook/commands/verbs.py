@@ -46,9 +46,13 @@ def correlate(args: Namespace, session: Session) -> Call:
     """Every neuron of a recording with a signal."""
     recording = session.need("recording", args.recording, args.model)
     options = given(
-        signal=_column(args.signal, recording, session),
+        signal=_columns(args.signal, recording, session),
         strata=_column(args.strata, recording, session),
         controls=args.controls,
+        covariates=_columns(args.covariates, recording, session),
+        groups=_column(args.groups, recording, session),
+        pearson=args.pearson,
+        correction=args.correction,
         permutations=args.permutations,
         seed=args.seed,
     )
@@ -57,6 +61,21 @@ def correlate(args: Namespace, session: Session) -> Call:
     if args.controls == ["none"]:
         options["controls"] = []
     return Call("correlate", [recording], options, "correlates", args.name)
+
+
+def probe(args: Namespace, session: Session) -> Call:
+    """Several neurons together against a signal."""
+    recording = session.need("recording", args.recording, args.model)
+    options = given(
+        signal=_column(args.signal, recording, session),
+        strata=_column(args.strata, recording, session),
+        groups=_column(args.groups, recording, session),
+        layers=_one_or_more(args.layers) if args.layers else None,
+        seed=args.seed,
+    )
+    if args.strata == "none":
+        options["strata"] = None
+    return Call("probe", [recording], options, "probe", args.name)
 
 
 def top(args: Namespace, session: Session) -> Call:
@@ -157,6 +176,13 @@ def _column(name: str | None, recording: Ref, session: Session) -> Any:
     if name in (None, "auto", "none") or name in recording.value.variables:
         return name
     return session.variable(name) if name in session.names() else name
+
+
+def _columns(names: list[str] | None, recording: Ref, session: Session) -> Any:
+    """One column or variable, or the names of several columns."""
+    if names is None:
+        return None
+    return names if len(names) > 1 else _column(names[0], recording, session)
 
 
 def _neurons(args: Namespace, session: Session, model: Ref) -> Any:

@@ -1,0 +1,198 @@
+"""Every statistic of a block of neurons, read once: what runs for each, here or on a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from nbcorr.correlation.question import Question
+from nbcorr.stats.association import Association, associate
+from nbcorr.stats.bootstrap import block_bootstrap
+from nbcorr.stats.partial import PartialDesign
+from nbcorr.stats.pearson import pearson
+from nbcorr.stats.permutation import BlockNull, MaxT
+
+# With groups p is counted over permutations: so many, unless more were asked for.
+GROUP_PERMUTATIONS = 9_999
+
+_KEPT = (
+    "auc",
+    "auc_low",
+    "auc_high",
+    "rank_biserial",
+    "rho",
+    "rho_max",
+    "p",
+    "p_unstratified",
+    "zeros",
+    "dead",
+)
+
+
+class Examined(NamedTuple):
+    """What a block of neurons answered to one question.
+
+    Attributes
+    ----------
+    columns : dict of arrays, shape (n_neurons,)
+    null : BlockNull or None
+        Of the permutations, for family-wise p-values over all blocks.
+    counts : dict of int
+        ``n``, ``n_informative`` and, for a binary signal, those that are positive.
+    """
+
+    columns: dict[str, np.ndarray]
+    null: BlockNull | None
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class RankTest:
+    """A rank test that knows whether samples hang together.
+
+    With groups the p-value is counted over permutations of whole groups; without it is the
+    asymptotic one of `associate`.
+    """
+
+    question: Question
+    permutations: MaxT | None
+
+    def associate(self, block: np.ndarray) -> tuple[Association, np.ndarray, BlockNull | None]:
+        """The association, its p-value, and what the permutations gave."""
+        asked = self.question
+        association = associate(block, asked.signal, asked.strata)
+        if self.permutations is None:
+            return association, association.p, None
+        null = self.permutations.block(block)
+        if asked.groups is None:
+            return association, association.p, null
+        return association, self.permutations.finish([null]).p, null
+
+
+def make_test(question: Question, permutations: int, seed: int) -> RankTest:
+    """The test of a question; ``permutations`` more than 0 for a family-wise p as well."""
+    count = permutations
+    if question.groups is not None:
+        count = max(permutations, GROUP_PERMUTATIONS)
+    plan = None
+    if count:
+        plan = MaxT(
+            question.signal, question.strata, question.groups, n_permutations=count, seed=seed
+        )
+    return RankTest(question, plan)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All that is asked of a block, by one question; called with the block.
+
+    Attributes
+    ----------
+    test : RankTest
+    unstratified : RankTest or None
+        Where samples hang together and are stratified, the plain test needs its own permutations.
+    halves : pair of (bool array, RankTest), or ()
+        Selection and held-out half of the samples.
+    partial : PartialDesign or None
+    linear : bool
+        Whether Pearson's r is asked for.
+    """
+
+    test: RankTest
+    unstratified: RankTest | None
+    halves: tuple[tuple[np.ndarray, RankTest], ...]
+    partial: PartialDesign | None
+    linear: bool
+    seed: int
+
+    def __call__(self, block: np.ndarray) -> Examined:
+        """Examine neurons, shape (n_neurons, n_samples)."""
+        association, p, null = self.test.associate(block)
+        columns = {name: getattr(association, name) for name in _KEPT} | {"p": p}
+        question = self.test.question
+        if question.groups is not None:
+            columns["auc_low"], columns["auc_high"] = block_bootstrap(
+                block, question.signal, question.strata, question.groups, seed=self.seed
+            )
+            columns["p_unstratified"] = p
+            if self.unstratified is not None:
+                columns["p_unstratified"] = self.unstratified.associate(block)[1]
+        if self.linear:
+            columns["pearson"] = pearson(block, question.signal)
+        if self.partial is not None:
+            partial = self.partial.correlate(block)
+            columns |= {"rho_partial": partial.rho, "p_partial": partial.p}
+        for name, (half, test) in zip(("selection", "heldout"), self.halves, strict=False):
+            part, p_half, _ = test.associate(block[:, half])
+            columns |= {f"auc_{name}": part.auc, f"p_{name}": p_half}
+        return Examined(columns, null, _counts(association))
+
+
+def make_examination(
+    question: Question,
+    halves: tuple[np.ndarray, ...],
+    *,
+    linear: bool,
+    permutations: int,
+    seed: int,
+) -> Examination:
+    """Draw the permutations and fit the covariates of a question, once for all blocks."""
+    partial = None
+    if question.covariates is not None:
+        partial = PartialDesign(
+            question.signal,
+            question.covariates,
+            question.strata,
+            question.groups,
+            names=question.covariate_names,
+        )
+    plain = None
+    if question.groups is not None and question.strata is not None:
+        plain = make_test(question.unstratified(), 0, seed)
+    return Examination(
+        make_test(question, permutations, seed),
+        plain,
+        tuple((half, make_test(question.among(half), 0, seed)) for half in halves),
+        partial,
+        linear,
+        seed,
+    )
+
+
+def examine(block: np.ndarray, examinations: list[Examination]) -> list[Examined]:
+    """A block's answers to every question."""
+    return [examination(block) for examination in examinations]
+
+
+def joined(parts: list[Examined], examination: Examination) -> Examined:
+    """The answers of all blocks to one question, with its family-wise p-values."""
+    names = parts[0].columns
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in names}
+    permutations = examination.test.permutations
+    if permutations is not None:
+        nulls = [part.null for part in parts if part.null is not None]
+        columns["p_familywise"] = permutations.finish(nulls).p_familywise
+    return Examined(columns, None, parts[0].counts)
+
+
+def smallest_p(examination: Examination) -> float:
+    """The p-value of a neuron that ranks the samples just as the signal does: none has less."""
+    order = np.argsort(examination.test.question.signal, kind="stable")
+    perfect = np.empty(len(order))
+    perfect[order] = np.arange(len(order))
+    return float(examination.test.associate(perfect[None])[1][0])
+
+
+def effects(block: np.ndarray, questions: list[Question]) -> np.ndarray:
+    """The AUC alone, (n_questions, n_neurons): for what is only compared with."""
+    return np.array([associate(block, asked.signal, asked.strata).auc for asked in questions])
+
+
+def _counts(association: Association) -> dict[str, int]:
+    counts = {"n": association.n, "n_informative": association.n_informative}
+    if association.n_positive is not None:
+        counts["n_positive"] = association.n_positive
+        counts["n_positive_informative"] = int(association.n_positive_informative or 0)
+    return counts
