@@ -61,7 +61,7 @@ class RankedNeurons:
         values = np.asarray(x)
         if values.ndim != 2 or values.shape[1] == 0:
             raise ValueError(f"x has shape {values.shape}; expected (n_neurons, n_samples)")
-        self._fill([values], *values.shape, strata)
+        self._fill([values], values.shape[0], values.shape[1], strata)
 
     @classmethod
     def from_blocks(
@@ -141,16 +141,7 @@ class RankedNeurons:
         ValueError
             If a signal has another length, or holds both values in no stratum.
         """
-        signals = np.asarray(y)
-        if signals.shape[-1:] != (self.n,) or signals.ndim > 2:
-            raise ValueError(
-                f"the signal has shape {signals.shape}; "
-                f"expected ({self.n},) or (n_signals, {self.n})"
-            )
-        if signals.dtype != bool:
-            if not np.isin(signals, (0, 1)).all():
-                raise ValueError("the signal is not binary; expected False and True, or 0 and 1")
-            signals = signals.astype(bool)
+        signals = checked_signals(y, self.n)
         each = [self._one(signal) for signal in np.atleast_2d(signals)]
         if signals.ndim == 1:
             return each[0]
@@ -158,13 +149,7 @@ class RankedNeurons:
 
     def _one(self, positive: np.ndarray) -> Effects:
         n = self.sizes
-        n1 = np.bincount(self.codes[positive], minlength=len(n))
-        n0 = n - n1
-        if not (n1 * n0).any():
-            raise ValueError(
-                f"cannot be decided, n = {self.n}, {int(n1.sum())} positive: no stratum holds both "
-                f"positives and negatives ({len(n)} strata)"
-            )
+        n1, n0 = positives_and_negatives(positive, self.codes, n)
         few = np.flatnonzero(positive if n1.sum() * 2 <= self.n else ~positive)
         sign = 1 if n1.sum() * 2 <= self.n else -1
         weight = 1 / (n + 1)
@@ -212,3 +197,31 @@ def pieces(blocks: Iterable[np.ndarray], n_neurons: int, n_samples: int) -> Iter
         yield from (rows[at : at + NEURONS] for at in range(0, len(rows), NEURONS))
     if seen != n_neurons:
         raise ValueError(f"the blocks have {seen} neurons in all; expected {n_neurons}")
+
+
+def checked_signals(y: np.ndarray, n: int) -> np.ndarray:
+    """One binary signal over n samples, or several in rows, as bool."""
+    signals = np.asarray(y)
+    if signals.shape[-1:] != (n,) or signals.ndim > 2:
+        raise ValueError(
+            f"the signal has shape {signals.shape}; expected ({n},) or (n_signals, {n})"
+        )
+    if signals.dtype != bool:
+        if not np.isin(signals, (0, 1)).all():
+            raise ValueError("the signal is not binary; expected False and True, or 0 and 1")
+        signals = signals.astype(bool)
+    return signals
+
+
+def positives_and_negatives(
+    positive: np.ndarray, codes: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many of both each stratum holds, or an error if none holds both."""
+    n1 = np.bincount(codes[positive], minlength=len(sizes))
+    n0 = sizes - n1
+    if not (n1 * n0).any():
+        raise ValueError(
+            f"cannot be decided, n = {len(codes)}, {int(n1.sum())} positive: no stratum holds both "
+            f"positives and negatives ({len(sizes)} strata)"
+        )
+    return n1, n0

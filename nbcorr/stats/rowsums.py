@@ -77,3 +77,18 @@ def add_rows(table, rows, sums):  # type: ignore[no-untyped-def]
             values = table[chosen[i]]
             for j in range(width):
                 out[j] += values[j]
+
+
+@numba.njit(nogil=True, cache=True)
+def bin_rows(rows, low, high, per_unit, strata, bins, counts):  # type: ignore[no-untyped-def]
+    """`preview.bin_rows`, compiled."""
+    n_rows, n = rows.shape
+    for row in range(n_rows):
+        values, out, tally = rows[row], bins[row], counts[row]
+        least, most, scale = low[row], high[row], per_unit[row]
+        for i in range(n):
+            value = np.float64(values[i])
+            cell = np.int32((min(max(value, least), most) - least) * scale)
+            out[i] = cell + np.int32(value >= 0) + np.int32(value > 0)
+        for i in range(n):
+            tally[strata[i], out[i]] += 1

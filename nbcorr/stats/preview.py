@@ -1,0 +1,243 @@
+"""A quick, approximate AUC of signals to come: activations rounded to a few hundred levels."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nbcorr.stats.design import stratum_codes
+from nbcorr.stats.live import checked_signals, pieces, positives_and_negatives
+from nbcorr.stats.ranks import as_real
+from nbcorr.stats.sorting import compiled
+from nbcorr.stats.within import without_nan
+
+DRAWN = 512  # samples that say where a neuron's values lie
+WIDE = 1e300  # infinities count as this
+FEWEST = 16  # bins, however many strata there are
+
+
+class Approximate(NamedTuple):
+    """Approximate stratified AUC and test of every neuron; NaN where it is dead.
+
+    Attributes
+    ----------
+    auc, z : array of float64, shape (n_neurons,)
+        Those of the rounded activations.
+    error : array of float64, shape (n_neurons,)
+        Standard error of `auc` as an estimate of the exact one: what rounding does to it, not
+        what sampling does.
+    n_positive_informative : int
+        Positives in strata that hold negatives too.
+    """
+
+    auc: np.ndarray
+    z: np.ndarray
+    error: np.ndarray
+    n_positive_informative: int
+
+
+class Histograms:
+    """Histograms of every neuron within every stratum, for a preview of binary signals.
+
+    Each neuron's values are rounded to `n_bins` levels: equal steps between its 1/256 and 255/256
+    quantiles among at most 512 drawn samples, with exact zeros a level of their own. All samples
+    are counted, so that nothing is approximate but the order within a level. One byte is kept for
+    each value, and `n_bins` ranks for each stratum and neuron. With many strata there are fewer
+    bins, so that these ranks never outgrow the bytes (but 16 at least).
+
+    Parameters
+    ----------
+    x : array, shape (n_neurons, n_samples)
+        Activations, neuron-major. A neuron with a NaN is dead.
+    strata : sequence of hashable codes, length n_samples, optional
+    n_bins : int
+        From 4 to 256.
+    seed : int
+        Of the drawn samples.
+
+    Raises
+    ------
+    ValueError
+        If `x` has not two dimensions or no samples, the strata have another length, or `n_bins`
+        is out of range.
+
+    Notes
+    -----
+    Let R be the exact mid-ranks within strata and Q those of the levels. For a signal that does
+    not know the order within levels the exact statistic differs from the approximate one by the
+    sum of R - Q over the positives, whose permutation variance in a stratum is
+    ``n1 n0 / (n (n - 1)) * SS(R - Q)``; and SS(R - Q) is at most ``sum (t^3 - t) / 12`` over levels
+    of t samples, reached without ties. `error` is the root of that, pooled as the AUC is.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        strata: Sequence[Hashable] | np.ndarray | None = None,
+        *,
+        n_bins: int = 256,
+        seed: int = 0,
+    ) -> None:
+        values = np.asarray(x)
+        if values.ndim != 2 or values.shape[1] == 0:
+            raise ValueError(f"x has shape {values.shape}; expected (n_neurons, n_samples)")
+        self._fill([values], values.shape[0], values.shape[1], strata, n_bins, seed)
+
+    @classmethod
+    def from_blocks(
+        cls,
+        blocks: Iterable[np.ndarray],
+        n_neurons: int,
+        n_samples: int,
+        strata: Sequence[Hashable] | np.ndarray | None = None,
+        *,
+        n_bins: int = 256,
+        seed: int = 0,
+    ) -> Histograms:
+        """Count neurons that come block by block, as `RankedNeurons.from_blocks` ranks them."""
+        counted = cls.__new__(cls)
+        counted._fill(blocks, n_neurons, n_samples, strata, n_bins, seed)
+        return counted
+
+    def associate(self, y: np.ndarray) -> Approximate:
+        """Approximate stratified AUC of every neuron with one binary signal.
+
+        Parameters
+        ----------
+        y : array of bool, shape (n_samples,)
+
+        Raises
+        ------
+        ValueError
+            If the signal has another length, or holds both values in no stratum.
+        """
+        if np.ndim(y) != 1:
+            raise ValueError(f"the signal has shape {np.shape(y)}; expected ({self.n},)")
+        positive = checked_signals(y, self.n)
+        n1, n0 = positives_and_negatives(positive, self.codes, self.sizes)
+        few = np.flatnonzero(positive if n1.sum() * 2 <= self.n else ~positive)
+        sign = 1 if n1.sum() * 2 <= self.n else -1
+        distance = sign * self._sum(few) / 2
+        mixed = np.flatnonzero(n1 * n0)
+        n1, n0, n = n1[mixed], n0[mixed], self.sizes[mixed]
+        spread = n1 * n0 / (n * (n - 1.0) * (n + 1.0) ** 2 * 4)
+        total = np.sum(n1 * n0 / (n + 1))
+        null = spread @ self.squares[mixed]
+        z = np.divide(distance, np.sqrt(null), out=np.zeros_like(null), where=null > 0)
+        found = 0.5 + distance / total, z, np.sqrt(spread @ self.lost[mixed]) / total
+        for column in found:
+            column[self.dead] = np.nan
+        return Approximate(*found, int(n1.sum()))
+
+    def _sum(self, samples: np.ndarray) -> np.ndarray:
+        """Sum of doubled centred ranks over ``n_h + 1``."""
+        total = np.zeros(self.bins.shape[1])
+        neuron = np.arange(self.bins.shape[1])
+        for sample in samples:
+            code = self.codes[sample]
+            total += self.ranks[code, self.bins[sample], neuron] / (self.sizes[code] + 1)
+        return total
+
+    def _fill(
+        self,
+        blocks: Iterable[np.ndarray],
+        n_neurons: int,
+        n_samples: int,
+        strata: Sequence[Hashable] | np.ndarray | None,
+        n_bins: int,
+        seed: int,
+    ) -> None:
+        if n_samples < 1:
+            raise ValueError(f"n_samples is {n_samples}; expected 1 or more")
+        if not 4 <= n_bins <= 256:
+            raise ValueError(f"n_bins is {n_bins}; expected 4 to 256")
+        self.n = n_samples
+        self.codes = stratum_codes(strata, n_samples)
+        self.sizes = np.bincount(self.codes)
+        self.n_bins = min(n_bins, max(FEWEST, n_samples // len(self.sizes)))
+        rng = np.random.default_rng(seed)
+        self.drawn = np.sort(rng.permutation(n_samples)[:DRAWN])
+        self.compile_it = compiled(n_neurons * n_samples)
+        kind = np.int16 if self.sizes.max() < 2**15 else np.int32
+        self.bins = np.empty((n_samples, n_neurons), dtype=np.uint8)
+        self.ranks = np.empty((len(self.sizes), self.n_bins, n_neurons), dtype=kind)
+        self.squares = np.empty((len(self.sizes), n_neurons))
+        self.lost = np.empty((len(self.sizes), n_neurons))
+        self.dead = np.empty(n_neurons, dtype=bool)
+        at = 0
+        for rows in pieces(blocks, n_neurons, n_samples):
+            self._count(rows, slice(at, at + len(rows)))
+            at += len(rows)
+
+    def _count(self, values: np.ndarray, part: slice) -> None:
+        rows, spoilt = without_nan(values)
+        low, high = _range_of(np.take(rows, self.drawn, axis=1))
+        bins, counts = bin_rows(
+            as_real(rows), low, high, self.codes, len(self.sizes), self.n_bins, self.compile_it
+        )
+        before = np.cumsum(counts, axis=2) - counts
+        ranks = 2 * before + counts - self.sizes[:, None]
+        self.bins[:, part] = bins.T
+        self.ranks[:, :, part] = ranks.transpose(1, 2, 0)
+        self.squares[:, part] = np.sum(counts * ranks.astype(np.float64) ** 2, axis=2).T
+        cubes = counts.astype(np.float64) ** 3 - counts
+        zero = _cells(np.zeros((len(rows), 1)), low, high, self.n_bins) + 1
+        np.put_along_axis(cubes, zero[:, :, None], 0, axis=2)
+        self.lost[:, part] = np.sum(cubes, axis=2).T / 3
+        self.dead[part] = spoilt | (rows == rows[:, :1]).all(axis=1)
+
+
+def bin_rows(
+    rows: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    strata: np.ndarray,
+    n_strata: int,
+    n_bins: int,
+    compile_it: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The level of each value, and how many samples of each stratum have each level.
+
+    Returns
+    -------
+    bins : array of uint8, shape (n_neurons, n_samples)
+        ``n_bins - 2`` equal steps from `low` to `high`, what lies outside in the outermost;
+        counted on by one from zero on, and by another above it, which is zero's own level.
+    counts : array of int32, shape (n_neurons, n_strata, n_bins)
+    """
+    bins = np.empty(rows.shape, dtype=np.uint8)
+    counts = np.zeros((len(rows), n_strata, n_bins), dtype=np.int32)
+    if compile_it:
+        from nbcorr.stats import rowsums
+
+        per_unit = _per_unit(low, high, n_bins)
+        rowsums.bin_rows(rows, low, high, per_unit, strata, bins, counts)
+        return bins, counts
+    bins[:] = _cells(rows, low, high, n_bins) + (rows >= 0) + (rows > 0)
+    for own, tally in zip(bins, counts, strict=True):
+        flat = np.bincount(strata * n_bins + own, minlength=n_strata * n_bins)
+        tally[:] = flat.reshape(n_strata, n_bins)
+    return bins, counts
+
+
+def _range_of(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 1/256 and 255/256 quantiles of each row; the extremes where these are one value."""
+    n = drawn.shape[1]
+    places = 0, n // 256, n - 1 - n // 256, n - 1
+    ordered = np.sort(as_real(drawn), axis=1)
+    least, low, high, most = (ordered[:, at].astype(np.float64).clip(-WIDE, WIDE) for at in places)
+    one = low == high
+    return np.where(one, least, low), np.where(one, most, high)
+
+
+def _per_unit(low: np.ndarray, high: np.ndarray, n_bins: int) -> np.ndarray:
+    """Levels per unit of the activation; the highest value falls just short of one level more."""
+    width = np.maximum(high - low, 1e-300)
+    return (n_bins - 2) * (1 - 2.0**-40) / width
+
+
+def _cells(rows: np.ndarray, low: np.ndarray, high: np.ndarray, n_bins: int) -> np.ndarray:
+    inside = np.clip(rows.astype(np.float64), low[:, None], high[:, None]) - low[:, None]
+    return (inside * _per_unit(low, high, n_bins)[:, None]).astype(np.int64)
