@@ -7,15 +7,10 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import rankdata
-from sklearn.linear_model import Lasso, LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 import nbcorr as nc
 from nbcorr.correlation import sparse
-from nbcorr.correlation.sparse import Fit, Task, assign_folds, cross_validate, judge
+from nbcorr.correlation.sparse import Task, assign_folds
 from nbcorr.stats.association import associate
 from tests.conftest import planted_recording
 
@@ -42,36 +37,6 @@ def null_recording(n: int = 500, neurons: int = 30, seed: int = 0) -> xr.Dataset
 
 def without_inputs(recording: xr.Dataset) -> xr.Dataset:
     return recording.drop_dims("feature", errors="ignore")
-
-
-def literal_auc(score, y, cells) -> float:
-    """Van Elteren's weighting by counting pairs within cells."""
-    total = weight = 0.0
-    for cell in set(cells.tolist()):
-        here = cells == cell
-        positive, negative = score[here & y], score[here & ~y]
-        if len(positive) and len(negative):
-            wins = (positive[:, None] > negative).sum() + 0.5 * (
-                positive[:, None] == negative
-            ).sum()
-            total += wins / (here.sum() + 1)
-            weight += len(positive) * len(negative) / (here.sum() + 1)
-    return total / weight
-
-
-def literal_training(x, y, strata):
-    """Centred within strata and scaled, with each sample's weight: sample by sample."""
-    x = x.astype(np.float64).copy()
-    weight = np.empty(len(y))
-    for stratum in set(strata.tolist()):
-        here = strata == stratum
-        x[here] -= x[here].mean(axis=0)
-        for i in np.flatnonzero(here):
-            weight[i] = (y[here] != y[i]).sum() / (here.sum() + 1)
-    scale = x.std(axis=0)
-    x /= scale
-    x -= (weight[:, None] * x).sum(axis=0) / weight.sum()
-    return x, weight, scale
 
 
 def test_a_pair_that_tells_only_together_is_found():
@@ -122,102 +87,6 @@ def test_knowing_the_class_is_not_credited():
     assert plain["auc"] > 0.7
 
 
-def test_one_outer_fold_equals_scikit_learn_written_out():
-    """Training, choice of the penalty and scores of the first fold, from their definitions."""
-    recording = planted_recording(n=300, neurons=12, planted=2)
-    x, y = recording.activation.values, recording.relative_performance.values.astype(bool)
-    task = Task.of(y, recording.label.values)
-    found = cross_validate(recording.activation, np.arange(12), task, 4, seed=5)
-
-    folds = assign_folds(task, 4, 5)
-    train, test = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
-    inner = assign_folds(task.among(train), 3, 6)
-
-    def fitted(samples, share):
-        z, weight, scale = literal_training(x[samples], y[samples], task.strata[samples])
-        largest = np.abs(
-            [0.5 * np.sum(weight * np.where(y[samples], 1, -1) * f) for f in z.T]
-        ).max()
-        model = LogisticRegression(
-            C=1 / (share * largest),
-            solver="liblinear",
-            fit_intercept=False,
-            tol=1e-3,
-            random_state=0,
-            **sparse._l1(),
-        ).fit(z, y[samples], sample_weight=weight)
-        return model.coef_[0], model.coef_[0] / scale
-
-    reached = []
-    for share in sparse.PENALTIES:
-        score = np.empty(len(train))
-        for k in range(3):
-            score[inner == k] = x[train[inner == k]] @ fitted(train[inner != k], share)[1]
-        reached.append(literal_auc(score, y[train], inner * 4 + task.strata[train]))
-    stop = next((i for i in range(2, 7) if max(reached[i - 1 : i + 1]) <= max(reached[: i - 1])), 6)
-    share = sparse.PENALTIES[int(np.argmax(reached[: stop + 1]))]
-    assert found.penalties[0] == pytest.approx(share)
-    coefficients, slopes = fitted(train, share)
-    np.testing.assert_allclose(found.coefficients[0], coefficients, atol=1e-9)
-
-    scores = np.empty(300)
-    for k in range(4):
-        samples = np.flatnonzero(folds != k)
-        scores[folds == k] = x[folds == k] @ fitted(samples, found.penalties[k])[1]
-    np.testing.assert_allclose(scores[test], x[test] @ slopes)
-    expected = literal_auc(scores, y, folds * 4 + task.strata)
-    assert float(found.judged.auc[0]) == pytest.approx(expected, abs=1e-12)
-
-
-def test_without_strata_a_fold_is_judged_by_the_plain_auc():
-    rng = np.random.default_rng(0)
-    y, score = rng.random(90) < 0.4, rng.integers(0, 9, 90).astype(float)
-    task = Task.of(y, None)
-    one = judge(score[None], task, np.zeros(90, dtype=int))
-    assert one.auc[0] == pytest.approx(roc_auc_score(y, score), abs=1e-12)
-
-
-def test_a_continuous_signal_is_fitted_by_the_lasso_on_ranks():
-    rng = np.random.default_rng(0)
-    x, label = rng.normal(size=(400, 20)), rng.integers(0, 3, 400)
-    margin = np.exp(2 * (x[:, 4] - x[:, 7]) + rng.normal(size=400)) + 50 * label
-    recording = nc.from_arrays(x, layer="a", label=label, margin=margin)
-    result = nc.probe(recording, "margin", controls=(), progress=False)
-    assert result.attrs["statistic"] == "CMA"
-    assert "n_positive" not in result.attrs
-    assert result["auc_low"] > 0.75
-    assert (result["selected"][[4, 7]] == 1).all()
-
-    task = Task.of(margin, label)
-    fit = Fit(recording.activation.values, task, np.arange(400), np.arange(20))
-    z, ranks = recording.activation.values.astype(np.float64), rankdata(margin)
-    for stratum in range(3):
-        here = label == stratum
-        z[here] -= z[here].mean(axis=0)
-        ranks[here] -= ranks[here].mean()
-    z /= z.std(axis=0)
-    twin = Lasso(0.3 * np.abs(z.T @ ranks).max() / 400, fit_intercept=False).fit(z, ranks)
-    np.testing.assert_allclose(fit.weights(0.3), twin.coef_, rtol=1e-6, atol=1e-9)
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    n=st.integers(20, 90),
-    strata=st.integers(1, 5),
-    n_folds=st.integers(2, 6),
-    seed=st.integers(0, 99),
-)
-def test_folds_share_out_every_kind(n, strata, n_folds, seed):
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % 3 == 0
-    task = Task.of(y, rng.integers(0, strata, n) if strata > 1 else None)
-    folds = assign_folds(task, n_folds, seed)
-    np.testing.assert_array_equal(folds, assign_folds(task, n_folds, seed))
-    for kind in (y, ~y):
-        sizes = np.bincount(folds[kind], minlength=n_folds)
-        assert sizes.max() - sizes.min() <= 2
-
-
 def test_groups_stay_whole():
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(40), 10)
@@ -253,16 +122,6 @@ def test_matched_pairs_need_to_stay_whole():
         sparse.judge(np.zeros((1, 8)), Task.of(signal[:8], pair[:8]), np.arange(8) % 4)
 
 
-def test_the_control_task_permutes_within_strata():
-    task = Task.of(np.arange(60) % 4 == 0, np.arange(60) % 3)
-    drawn = task.permuted(1)
-    assert (drawn.signal != task.signal).any()
-    for stratum in range(3):
-        here = task.strata == stratum
-        assert sorted(drawn.signal[here]) == sorted(task.signal[here])
-    np.testing.assert_array_equal(task.permuted(1).signal, drawn.signal)
-
-
 def test_many_neurons_are_screened_in_the_training_set_only(monkeypatch):
     """Noise that is strong by chance in all samples must not look strong out of fold."""
     monkeypatch.setattr(sparse, "MOST_FEATURES", 100)
@@ -281,22 +140,6 @@ def test_many_neurons_are_screened_in_the_training_set_only(monkeypatch):
     assert (result["selected"][:4] == 1).all()
     assert int((result["selected"] > 0).sum()) <= 5 * 20
     assert result["auc_low"] > 0.8
-
-
-def test_screening_takes_the_strongest_of_each_training_set(monkeypatch):
-    monkeypatch.setattr(sparse, "MOST_FEATURES", 5)
-    monkeypatch.setattr(sparse, "SCREENED", 3)
-    monkeypatch.setattr("nbcorr.recording.blocks._VALUES_PER_BLOCK", 600 * 7)
-    recording = planted_recording(neurons=30)
-    y, label = recording.relative_performance.values.astype(bool), recording.label.values
-    alive = np.arange(1, 30)
-    training = [np.arange(0, 400), np.arange(200, 600)]
-    got = sparse._columns(recording.activation, alive, Task.of(y, label), training)
-    for samples, columns in zip(training, got, strict=True):
-        x = recording.activation.values[samples].T
-        distance = np.abs(associate(x, y[samples], label[samples]).auc - 0.5)
-        distance[0] = -1
-        assert columns.tolist() == sorted(np.argsort(-distance)[:3].tolist())
 
 
 def test_every_control_and_the_sentence():
