@@ -177,15 +177,20 @@ class Histograms:
         bins, counts = bin_rows(
             as_real(rows), low, high, self.codes, len(self.sizes), self.n_bins, self.compile_it
         )
-        before = np.cumsum(counts, axis=2) - counts
-        ranks = 2 * before + counts - self.sizes[:, None]
+        ranks = np.cumsum(counts, axis=2, dtype=np.int32)
+        ranks *= 2
+        ranks -= counts
+        ranks -= self.sizes.astype(np.int32)[:, None]
         self.bins[:, part] = bins.T
         self.ranks[:, :, part] = ranks.transpose(1, 2, 0)
-        self.squares[:, part] = np.sum(counts * ranks.astype(np.float64) ** 2, axis=2).T
-        cubes = counts.astype(np.float64) ** 3 - counts
+        # Every level is one group of ties; the one of zeros stands for ties in truth.
+        t = counts.astype(np.float64)
+        tied = np.einsum("nhb,nhb,nhb->hn", t, t, t) - self.sizes[:, None]
         zero = _cells(np.zeros((len(rows), 1)), low, high, self.n_bins) + 1
-        np.put_along_axis(cubes, zero[:, :, None], 0, axis=2)
-        self.lost[:, part] = np.sum(cubes, axis=2).T / 3
+        zeros = np.take_along_axis(t, zero[:, :, None], axis=2)[:, :, 0].T
+        cubes = self.sizes.astype(np.float64) ** 3 - self.sizes
+        self.squares[:, part] = (cubes[:, None] - tied) / 3
+        self.lost[:, part] = (tied - zeros**3 + zeros) / 3
         self.dead[part] = spoilt | (rows == rows[:, :1]).all(axis=1)
 
 
