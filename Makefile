@@ -26,7 +26,7 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/dev
+bench: .venv/bench
 	$(BIN)/python bench/run.py
 
 clean:
@@ -46,4 +46,9 @@ clean:
 .venv/dev: .venv/demo
 	@echo "Installing what the tests need into .venv ..."
 	@$(PIP) -e ".[dev]"
+	@touch $@
+
+.venv/bench: .venv/dev
+	@echo "Installing the peers that are measured against into .venv ..."
+	@$(PIP) -e ".[bench]"
 	@touch $@

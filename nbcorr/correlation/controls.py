@@ -60,7 +60,7 @@ def raw_input(
     every neuron; ``excess_input`` is max(auc, 1 - auc) less that.
     """
     if "input" not in recording:
-        return {}, (
+        return {}, recording.attrs.get("input") or (
             "the raw inputs are not in the recording; nc.record keeps those of images and "
             "vectors, nc.from_arrays(..., inputs=...) takes them"
         )

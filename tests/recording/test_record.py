@@ -123,7 +123,7 @@ def test_twins_are_recorded_on_the_same_samples(untouched, images):
 def test_any_number_of_channels_vectors_and_sequences(channels):
     net = nn.Sequential(nn.Conv2d(channels, 5, 3), nn.ReLU())
     x = torch.rand(4, channels, 9, 7)
-    assert nc.record(net, x, progress=False).sizes == {"sample": 4, "neuron": 5}
+    assert nc.record(net, x, progress=False).activation.sizes == {"sample": 4, "neuron": 5}
     dense = nn.Sequential(nn.Linear(channels, 8), nn.Tanh())
     assert nc.record(dense, torch.rand(4, channels), progress=False).sizes["neuron"] == 8
 
