@@ -16,6 +16,9 @@ from nbcorr.stats.intervals import logit_interval
 from nbcorr.stats.ranks import row_blocks
 from nbcorr.stats.sorting import compiled
 
+# An effect on so many resamples costs about what sorting does: when to load numba.
+RESAMPLES_A_VALUE = 10
+
 
 def block_bootstrap(
     x: np.ndarray,
@@ -126,37 +129,42 @@ class Resamples:
         order = np.argsort(codes[samples], kind="stable")
         self.samples = samples[order]
         self.stratum = np.repeat(np.arange(len(sizes)), sizes)[order]
-        self.counts = counts
-        group = codes[self.samples]
-        self.bounds = np.searchsorted(group, np.arange(len(counts) + 1))
-        weights = counts[group]
-        one = np.ones(len(group))
-        members = csr_array((one, (self.stratum, np.arange(len(group)))))
-        self.totals = members @ weights
+        self.group = codes[self.samples]
+        self.counts = np.ascontiguousarray(counts)
         signal = design.signal[self.samples]
+        # Only positives have a score of their own, if the signal is binary.
+        self.carriers = np.flatnonzero(signal) if design.binary else np.arange(len(signal))
+        weights = self.counts[self.group]
+        totals = self._by_stratum(weights)
         if design.binary:
-            self._weigh_positives(signal == 1, weights, members)
+            self._weigh_positives(weights[self.carriers], totals)
         else:
-            self._weigh_ranks(signal, weights, members)
+            self._weigh_ranks(signal, weights, totals)
+        within = self._by_stratum(self.scores, self.carriers)
+        self.both_ends = np.sum(totals * _ends(within), axis=0)
 
-    def _weigh_positives(
-        self, positive: np.ndarray, weights: np.ndarray, members: csr_array
-    ) -> None:
-        """Van Elteren's weights ``1 / (n_h + 1)``; negatives add nothing of their own."""
-        self.carriers = np.flatnonzero(positive)
-        n1 = members[:, self.carriers] @ weights[self.carriers]
-        each = 0.5 / (self.totals + 1)
-        self.scores = weights[self.carriers] * each[self.stratum[self.carriers]]
-        self.spread = np.sum(n1 * (self.totals - n1) * each / 2, axis=0)
+    def _weigh_positives(self, weights: np.ndarray, totals: np.ndarray) -> None:
+        """Van Elteren's weights, ``1 / (n_h + 1)``."""
+        n1 = self._by_stratum(weights, self.carriers)
+        each = 0.5 / (totals + 1)
+        self.scores = weights * each[self.stratum[self.carriers]]
+        self.spread = np.sum(n1 * (totals - n1) * each / 2, axis=0)
 
-    def _weigh_ranks(self, signal: np.ndarray, weights: np.ndarray, members: csr_array) -> None:
+    def _weigh_ranks(self, signal: np.ndarray, weights: np.ndarray, totals: np.ndarray) -> None:
         """The signal's centred mid-rank in each resample over ``n_h (n_h + 1)``, as in CMA."""
-        self.carriers = np.arange(len(signal))
         sums, left, right = self._cumulated(self._keys(signal[None])[0], weights)
-        ranks = (sums[left] + sums[right] - self._ends(sums)[self.stratum]) / 2
-        each = 1 / np.maximum(self.totals * (self.totals + 1), 1)
+        ranks = (sums[left] + sums[right] - _ends(totals)[self.stratum]) / 2
+        each = 1 / np.maximum(totals * (totals + 1), 1)
         self.scores = weights * ranks * each[self.stratum]
-        self.spread = np.sum(members @ (self.scores * ranks), axis=0)
+        self.spread = np.sum(self.scores * ranks, axis=0)
+
+    def _by_stratum(self, values: np.ndarray, samples: np.ndarray | None = None) -> np.ndarray:
+        """Sums over the samples of each stratum, (n_strata, n_resamples)."""
+        stratum = self.stratum if samples is None else self.stratum[samples]
+        shape = (int(self.stratum.max()) + 1, len(stratum))
+        members = csr_array((np.ones(len(stratum)), (stratum, np.arange(len(stratum)))), shape)
+        sums: np.ndarray = members @ values
+        return sums
 
     def effects(self, x: np.ndarray) -> np.ndarray:
         """AUC (CMA if the signal is not binary) of every neuron on every resample.
@@ -170,13 +178,31 @@ class Resamples:
         effects = np.full((len(x), self.counts.shape[1]), np.nan)
         dead = np.isnan(x).any(axis=1) | (x == x[:, :1]).all(axis=1)
         alive = np.flatnonzero(~dead)
+        compile_it = compiled(x.size * self.counts.shape[1] // RESAMPLES_A_VALUE)
         for part in row_blocks(len(alive), x.shape[1]):
             rows = alive[part]
             for row, keys in zip(rows, self._keys(x[rows][:, self.samples]), strict=True):
-                effects[row] = self._effect(keys)
+                effects[row] = self._effect(keys, compile_it)
         return effects
 
-    def _effect(self, keys: np.ndarray) -> np.ndarray:
+    def _effect(self, keys: np.ndarray, compile_it: bool) -> np.ndarray:
+        below = self._below_compiled(keys) if compile_it else self._below(keys)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            effect = 0.5 + (self.both_ends - below) / (4 * self.spread)
+            return np.where(self.spread > 0, effect, np.nan)
+
+    def _below_compiled(self, keys: np.ndarray) -> np.ndarray:
+        from nbcorr.stats import sweep
+
+        carrier = np.full(len(keys), -1)
+        carrier[self.carriers] = np.arange(len(self.carriers))
+        below = np.zeros(self.counts.shape[1])
+        order = np.argsort(keys)
+        sweep.add_below(keys, order, self.group, carrier, self.scores, self.counts, below)
+        return below
+
+    def _below(self, keys: np.ndarray) -> np.ndarray:
+        """Sum over samples of weight times (the scores below it plus those not above it)."""
         sums, left, right = self._cumulated(keys, self.scores)
         # left + right tells a place among the carriers; most samples share few of them.
         place = left + right
@@ -186,12 +212,11 @@ class Resamples:
         table = sums[left[any_at[taken]]] + sums[right[any_at[taken]]]
         column = np.empty(len(any_at), dtype=np.int64)
         column[taken] = np.arange(len(taken))
+        bounds = np.searchsorted(self.group, np.arange(len(self.counts) + 1))
         shape = (len(self.counts), len(taken))
-        read = csr_array((np.ones(len(place)), column[place], self.bounds), shape=shape)
-        below = np.sum(self.counts * (read @ table), axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            net = np.sum(self.totals * self._ends(sums), axis=0) - below
-            return np.where(self.spread > 0, 0.5 + net / (4 * self.spread), np.nan)
+        read = csr_array((np.ones(len(place)), column[place], bounds), shape=shape)
+        below: np.ndarray = np.sum(self.counts * (read @ table), axis=0)
+        return below
 
     def _keys(self, rows: np.ndarray) -> np.ndarray:
         """Whole numbers in the order of strata and, within each, of the values."""
@@ -211,8 +236,8 @@ class Resamples:
         left, right = (np.searchsorted(ordered, keys, side) for side in ("left", "right"))
         return sums, left, right
 
-    def _ends(self, sums: np.ndarray) -> np.ndarray:
-        """The sum before each stratum plus the sum after it."""
-        ends = np.cumsum(np.bincount(self.stratum[self.carriers], minlength=len(self.totals)))
-        starts = np.concatenate([[0], ends[:-1]])
-        return sums[starts] + sums[ends]
+
+def _ends(within: np.ndarray) -> np.ndarray:
+    """For each stratum, the sum over all strata before it plus the same with its own."""
+    ends: np.ndarray = 2 * np.cumsum(within, axis=0) - within
+    return ends
