@@ -12,6 +12,7 @@ import numpy as np
 
 from nbcorr.stats.centred import Scores
 from nbcorr.stats.design import make_design, stratum_codes
+from nbcorr.stats.ranks import row_blocks
 from nbcorr.stats.sorting import compiled, in_threads
 from nbcorr.stats.stepdown import Reached, reached_by, threshold, times_reached, unite
 from nbcorr.stats.within import dead_rows, ranks_within, without_nan
@@ -140,22 +141,18 @@ class MaxT:
         self.target = np.empty(len(place))
         self.target[place] = scores.target
 
-        moving = scores.target
-        if design.binary and 2 * np.count_nonzero(moving) > len(moving):
-            moving = 1 - moving  # the sum over negatives is that over positives, negative
         self.members = np.flatnonzero(self.target)
+        moving = self.target
+        if design.binary and 2 * len(self.members) > len(moving):
+            moving = 1 - moving  # the sum over negatives is that over positives, negative
         sparse = design.binary and int(np.count_nonzero(moving)) * SPARSE < len(moving)
         codes = None if groups is None else stratum_codes(groups, design.n, "groups")
-        signals = permuted_signals(
-            moving,
-            interchangeable_groups(scores, codes),
-            n_permutations,
-            np.random.default_rng(seed),
-            sparse=sparse,
-        )
-        self.rows = place[signals].astype(np.int32) if sparse else None
+        sets = [place[members] for members in interchangeable_groups(scores, codes)]
+        rng = np.random.default_rng(seed)
+        signals = permuted_signals(moving, sets, n_permutations, rng, sparse=sparse)
+        self.rows = signals if sparse else None
         if not sparse:
-            self.signals = signals[:, np.argsort(place)]
+            self.signals = signals
 
     @cached_property
     def signals(self) -> np.ndarray:
@@ -350,9 +347,10 @@ def permuted_signals(
             kept = signals[carriers] != 0
             lists.append(members[places][:, kept].reshape(count, -1))
         else:
-            order = np.tile(np.arange(len(members), dtype=np.int32), (count, 1))
-            rng.permuted(order, axis=1, out=order)
-            dense[:, members.ravel()] = signals[order].reshape(count, -1)
+            for part in row_blocks(count, signals.size):
+                order = np.tile(np.arange(len(members)), (part.stop - part.start, 1))
+                rng.permuted(order, axis=1, out=order)
+                dense[part, members.ravel()] = signals[order].reshape(len(order), -1)
     return np.concatenate(lists, axis=1).astype(np.int32) if sparse else dense
 
 
