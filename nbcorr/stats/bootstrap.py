@@ -152,7 +152,7 @@ class Resamples:
 
     def _weigh_ranks(self, signal: np.ndarray, weights: np.ndarray, totals: np.ndarray) -> None:
         """The signal's centred mid-rank in each resample over ``n_h (n_h + 1)``, as in CMA."""
-        sums, left, right = self._cumulated(self._keys(signal[None])[0], weights)
+        sums, left, right = self._cumulated(self._keys(signal[None], False)[0], weights)
         ranks = (sums[left] + sums[right] - _ends(totals)[self.stratum]) / 2
         each = 1 / np.maximum(totals * (totals + 1), 1)
         self.scores = weights * ranks * each[self.stratum]
@@ -181,7 +181,8 @@ class Resamples:
         compile_it = compiled(x.size * self.counts.shape[1] // RESAMPLES_A_VALUE)
         for part in row_blocks(len(alive), x.shape[1]):
             rows = alive[part]
-            for row, keys in zip(rows, self._keys(x[rows][:, self.samples]), strict=True):
+            ordered = self._keys(x[rows][:, self.samples], compile_it)
+            for row, keys in zip(rows, ordered, strict=True):
                 effects[row] = self._effect(keys, compile_it)
         return effects
 
@@ -218,10 +219,10 @@ class Resamples:
         below: np.ndarray = np.sum(self.counts * (read @ table), axis=0)
         return below
 
-    def _keys(self, rows: np.ndarray) -> np.ndarray:
+    def _keys(self, rows: np.ndarray, compile_it: bool) -> np.ndarray:
         """Whole numbers in the order of strata and, within each, of the values."""
         n = rows.shape[1]
-        ranks, _ = doubled_ranks(rows, compiled(rows.size))
+        ranks, _ = doubled_ranks(rows, compile_it)
         return ranks.astype(np.int64) + n + self.stratum * (2 * n + 1)
 
     def _cumulated(

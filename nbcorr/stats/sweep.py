@@ -21,6 +21,13 @@ def add_below(keys, order, group, carrier, scores, counts, below):  # type: igno
         end = i + 1
         while end < n and keys[order[end]] == keys[order[i]]:
             end += 1
+        if end == i + 1 and carrier[order[i]] < 0:
+            # Most samples of a binary signal: not tied, and nothing to add for those above.
+            weight = counts[group[order[i]]]
+            for b in range(n_resamples):
+                below[b] += 2 * weight[b] * running[b]
+            i = end
+            continue
         run_scores[:] = 0
         run_counts[:] = 0
         for sample in order[i:end]:
