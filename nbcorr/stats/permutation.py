@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property, reduce
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -112,7 +112,7 @@ class MaxT:
     neurons get too large a p.
 
     The plan holds ``4 * n_permutations`` bytes for each positive or, where these are more than one
-    in 25 or the signal is not binary, for each sample.
+    in 25 or the signal is not binary, for each sample; pickled, a binary signal takes bits.
     """
 
     def __init__(
@@ -129,6 +129,7 @@ class MaxT:
         design = make_design(y, strata)
         scores = Scores(design)
         self.n = design.n
+        self.binary = design.binary
         self.n_permutations = n_permutations
         self.sizes = scores.sizes
         # Samples of uninformative strata are left out; the others keep their order.
@@ -153,6 +154,23 @@ class MaxT:
         self.rows = signals if sparse else None
         if not sparse:
             self.signals = signals
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The plan as it travels to other processes: signals of 0 and 1 as bits."""
+        state = vars(self).copy()
+        signals = state.pop("signals", None)
+        if self.rows is None:
+            packed = np.packbits(signals != 0, axis=1) if self.binary else signals
+            state["packed"] = packed
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        packed = state.pop("packed", None)
+        vars(self).update(state)
+        if packed is not None and self.binary:
+            packed = np.unpackbits(packed, axis=1, count=len(self.kept)).astype(np.float32)
+        if packed is not None:
+            self.signals = packed
 
     @cached_property
     def signals(self) -> np.ndarray:

@@ -130,6 +130,20 @@ def test_blocks_give_what_all_neurons_give(engine, dtype, monkeypatch):
     assert np.array_equal(np.roll(other, 100), whole.p_familywise, equal_nan=True)
 
 
+@pytest.mark.parametrize("kind", SIGNALS)
+def test_a_plan_travels_as_it_is(kind):
+    y = SIGNALS[kind](np.random.default_rng(7), 1000)
+    plan = MaxT(y, n_permutations=50)
+    travelled = pickle.dumps(plan)
+    assert np.array_equal(pickle.loads(travelled).signals, plan.signals)
+    if plan.binary:
+        assert len(travelled) < 50_000 + 4 * 8 * 1000
+    x = np.random.default_rng(8).normal(size=(3, 1000))
+    found = plan.finish([pickle.loads(travelled).block(x)])
+    for one, other in zip(found, max_t(x, y, n_permutations=50), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_what_is_kept_of_a_block_is_small():
     rng = np.random.default_rng(6)
     x = rng.normal(size=(2000, 100))
