@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from nbcorr.stats import associate, max_t, sorting, stepdown
 from nbcorr.stats.centred import Scores, doubled_ranks
 from nbcorr.stats.design import make_design
-from nbcorr.stats.permutation import MaxT, interchangeable_groups, permuted_signals
+from nbcorr.stats.draws import interchangeable_groups, permuted_signals
+from nbcorr.stats.permutation import MaxT
 from nbcorr.stats.within import ranks_within
 
 ENGINES = [False, True] if sorting.numba_available() else [False]
