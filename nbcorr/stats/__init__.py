@@ -7,15 +7,20 @@ from nbcorr.stats.multiple import fdr
 from nbcorr.stats.outcomes import mcnemar
 from nbcorr.stats.partial import Partial, PartialDesign, partial_spearman
 from nbcorr.stats.pearson import pearson
-from nbcorr.stats.permutation import Permutation, max_t
+from nbcorr.stats.permutation import BlockNull, MaxT, Permutation, max_t
+from nbcorr.stats.preview import Approximate, Histograms
 from nbcorr.stats.ranks import midranks, tie_term
 from nbcorr.stats.selectivity import Selectivity, selectivity_index
 from nbcorr.stats.similarity import similar_groups
 from nbcorr.stats.split import stratified_halves
 
 __all__ = [
+    "Approximate",
     "Association",
+    "BlockNull",
     "Effects",
+    "Histograms",
+    "MaxT",
     "Partial",
     "PartialDesign",
     "Permutation",
