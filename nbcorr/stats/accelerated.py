@@ -62,20 +62,18 @@ def sort_keys(bits, width, out, scratch):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def first_not_below(ordered, start, value):  # type: ignore[no-untyped-def]
-    """First position from `start` on whose element is not below `value`."""
-    low = start
-    while low + STEP <= len(ordered) and ordered[low + STEP - 1] < value:
-        low += STEP
-    below = 0
-    if low + STEP <= len(ordered):
-        chunk = ordered[low : low + STEP]
-        for j in range(STEP):
-            below += chunk[j] < value
-    else:
-        for element in ordered[low:]:
+def first_not_below(ordered, own, first):  # type: ignore[no-untyped-def]
+    """First position in `ordered` that is not below each of `own`; both ascend."""
+    n = len(ordered)
+    low = 0
+    for i in range(len(own)):
+        value = own[i]
+        while low + STEP <= n and ordered[low + STEP - 1] < value:
+            low += STEP
+        below = 0
+        for element in ordered[low : low + STEP]:
             below += element < value
-    return low + below
+        first[i] = low + below
 
 
 @numba.njit(nogil=True, cache=True)
@@ -148,14 +146,16 @@ def sum_of_ties(ordered):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def count_rows(ordered, positives, zero, lowest, highest, out):  # type: ignore[no-untyped-def]
     """`sorting.count_rows`, compiled."""
-    groups = np.empty((3, positives.shape[1]), dtype=np.int64)
+    groups = np.empty((4, positives.shape[1]), dtype=np.int64)
     for row in range(len(ordered)):
         values = ordered[row]
         out[row, :] = 0
-        at = first_not_below(values, 0, zero)
+        at = np.searchsorted(values, zero)
         if at < len(values) and values[at] == zero:
             out[row, 4] = end_of_run(values, at) - at
         if values[0] >= lowest and values[-1] <= highest:
+            out[row, 3] = sum_of_ties(values)
+            first_not_below(values, positives[row], groups[3])
             count_row(values, positives[row], groups, out[row])
         else:
             out[row, 7] = 1
@@ -163,17 +163,20 @@ def count_rows(ordered, positives, zero, lowest, highest, out):  # type: ignore[
 
 @numba.njit(nogil=True, cache=True)
 def count_row(values, own, groups, out):  # type: ignore[no-untyped-def]
-    """The whole numbers of one row, all but its zeros; `groups` is scratch."""
+    """What depends on the positives among one row's whole numbers.
+
+    groups[3] holds where each of `own` is first found in `values`; the rest of it is scratch.
+    """
     n, n1 = len(values), len(own)
     n0 = n - n1
-    lower, size, tied = groups[0], groups[1], groups[2]
-    n_groups, position, i, wins = 0, 0, 0, 0
+    lower, size, tied, first = groups[0], groups[1], groups[2], groups[3]
+    n_groups, i, wins = 0, 0, 0
     while i < n1:
         value = own[i]
         j = i + 1
         while j < n1 and own[j] == value:
             j += 1
-        position = first_not_below(values, position, value)
+        position = first[i]
         end = position + 1
         if end < n and values[end] == value:
             end = end_of_run(values, position)
@@ -182,7 +185,6 @@ def count_row(values, own, groups, out):  # type: ignore[no-untyped-def]
         tied[n_groups] = end - position - (j - i)
         wins += (j - i) * (2 * lower[n_groups] + tied[n_groups])
         n_groups += 1
-        position = end
         i = j
     centre1 = wins // n1
     centre0 = wins // n0
@@ -198,13 +200,12 @@ def count_row(values, own, groups, out):  # type: ignore[no-untyped-def]
     out[0] = wins
     out[1] = square1
     out[2] = square0 + (n0 - passed) * centre0 * centre0
-    out[3] = sum_of_ties(values)
-    first = start_of_run(values, n0)
-    end = end_of_run(values, first)
-    out[5] = (n - end) * (n + end + 1) + (end - n0) * (first + end + 1)
-    first = start_of_run(values, n1 - 1)
-    end = end_of_run(values, first)
-    out[6] = first * (first + 1) + (n1 - first) * (first + end + 1)
+    start = start_of_run(values, n0)
+    end = end_of_run(values, start)
+    out[5] = (n - end) * (n + end + 1) + (end - n0) * (start + end + 1)
+    start = start_of_run(values, n1 - 1)
+    end = end_of_run(values, start)
+    out[6] = start * (start + 1) + (n1 - start) * (start + end + 1)
     out[7] = values[0] == values[n - 1]
 
 

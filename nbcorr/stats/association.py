@@ -10,15 +10,14 @@ import numpy as np
 from scipy.special import ndtr
 
 from nbcorr.stats.cma import cma_statistics
-from nbcorr.stats.design import Design, make_design
+from nbcorr.stats.design import Design, make_design, stratum_codes
 from nbcorr.stats.intervals import logit_interval
 from nbcorr.stats.ranks import as_real, midranks, row_blocks, tie_term
 from nbcorr.stats.sorting import (
     COUNTABLE,
-    Counts,
-    Parts,
     compiled,
     count_parts,
+    counts_of,
     in_threads,
     make_parts,
 )
@@ -26,7 +25,8 @@ from nbcorr.stats.tails import tail_p
 from nbcorr.stats.vanelteren import Pooled, pool_strata, stratum_of
 
 STATISTICS = 1 << 15  # neurons times strata whose statistics are computed at once
-NEURONS = 32  # at least
+COUNTS = 1 << 17  # neurons times strata times signals whose whole numbers are kept at once
+NEURONS = 8  # at least
 SHARES = 4  # blocks for each thread, if neurons are many
 
 
@@ -133,34 +133,53 @@ def associate(
     values, design = checked(x, y, strata, level)
     if values.dtype.kind not in "iuf":
         values = as_real(values)
-    counted = design.binary and design.n <= COUNTABLE
-    compile_it = compiled(values.size)
-    inside = make_parts(design.signal != 0, () if design.whole else design.strata)
+    if countable(design):
+        return _by_counts(values, [design], level, threads)[0]
+    blocks = row_blocks(len(values), design.n) or [slice(0, 0)]
+    parts = in_threads(lambda part: _rows_by_ranks(values[part], design, level), blocks, threads)
+    return _assembled(values, parts, design, level)
 
-    def rows_of(part: slice) -> dict[str, np.ndarray]:
-        if counted:
-            return _rows_by_counts(values[part], design, inside, level, compile_it)
-        return _rows_by_ranks(values[part], design, level)
 
-    blocks = _blocks(values, design, threads) if counted else row_blocks(*values.shape)
-    parts = in_threads(rows_of, blocks or [slice(0, 0)], threads)
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    tied, z = columns.pop("tied"), columns.pop("z_unstratified")
-    columns["p_unstratified"] = two_sided(z)
-    if design.binary:
-        columns["p"] = tail_p(values, columns["z"], tied, design)
-        columns["p_unstratified"] = (
-            columns["p"] if design.whole else tail_p(values, z, tied, unstratified(design))
+def associate_many(
+    x: np.ndarray,
+    signals: np.ndarray,
+    strata: Sequence[Hashable] | np.ndarray | None = None,
+    level: float = 0.95,
+    *,
+    threads: int = 1,
+) -> list[Association]:
+    """Associate every neuron with each of several signals, within strata.
+
+    The same as `associate` for each signal; but with binary signals, and numba on a processor
+    with AVX-512, every neuron is sorted only once.
+
+    Parameters
+    ----------
+    x : array, shape (n_neurons, n_samples), float16, float32 or float64
+    signals : array, shape (n_signals, n_samples), bool or real
+    strata, level, threads : as in `associate`
+
+    Returns
+    -------
+    list of Association
+        One for each signal.
+
+    Raises
+    ------
+    ValueError
+        As `associate` for any of the signals; or if these have not two dimensions.
+    """
+    if np.ndim(signals) != 2:
+        raise ValueError(
+            f"the signals have shape {np.shape(signals)}; expected (n_signals, n_samples)"
         )
-    return Association(
-        **columns,
-        n=design.n,
-        n_positive=design.n_positive,
-        n_informative=design.n_informative,
-        n_positive_informative=design.n_positive_informative,
-        n_strata=len(design.strata),
-        level=level,
-    )
+    codes = None if strata is None else stratum_codes(strata, np.shape(signals)[1])
+    made = [checked(x, signal, codes, level) for signal in signals]
+    if made and all(countable(design) for _, design in made):
+        values = made[0][0]
+        real = values if values.dtype.kind in "iuf" else as_real(values)
+        return _by_counts(real, [design for _, design in made], level, threads)
+    return [associate(x, signal, codes, level, threads=threads) for signal in signals]
 
 
 def checked(
@@ -179,6 +198,11 @@ def checked(
     return values, make_design(y, strata)
 
 
+def countable(design: Design) -> bool:
+    """Whether the association follows from whole numbers: the signal is binary, they fit int64."""
+    return design.binary and design.n <= COUNTABLE
+
+
 def unstratified(design: Design) -> Design:
     """The same signal with all samples in one stratum."""
     everything = (np.arange(design.n),)
@@ -190,46 +214,95 @@ def two_sided(z: np.ndarray) -> np.ndarray:
     return 2 * ndtr(-np.abs(z))
 
 
-def _blocks(values: np.ndarray, design: Design, threads: int) -> list[slice]:
-    """Rows in blocks of even size: bounded by what their strata take, enough for all threads."""
-    n_rows = len(values)
-    most = min(STATISTICS // len(design.strata), -(-n_rows // (SHARES * max(1, threads))))
+def _by_counts(
+    values: np.ndarray, designs: list[Design], level: float, threads: int
+) -> list[Association]:
+    """Binary signals: everything follows from whole numbers counted in sorted rows."""
+    compile_it = compiled(values.size)
+    # A stratum is known by its first sample.
+    strata = {own[0]: own for design in designs if not design.whole for own in design.strata}
+    number = {first: h for h, first in enumerate(strata, 1)}
+    used = [[] if design.whole else [number[own[0]] for own in design.strata] for design in designs]
+    signals = np.array([design.signal != 0 for design in designs])
+    parts = make_parts(signals, list(strata.values()))
+
+    def rows_of(block: slice) -> list[dict[str, np.ndarray]]:
+        counts = count_parts(values[block], parts, compile_it)
+        return [
+            _from_counts(counts[0, i], counts[used[i], i], design, level)
+            for i, design in enumerate(designs)
+        ]
+
+    n_parts = 1 + len(strata)
+    most = min(STATISTICS // n_parts, COUNTS // (n_parts * len(designs)))
+    blocks = _blocks(len(values), most, threads)
+    by_block = in_threads(rows_of, blocks or [slice(0, 0)], threads)
+    return [
+        _assembled(values, [found[i] for found in by_block], design, level)
+        for i, design in enumerate(designs)
+    ]
+
+
+def _blocks(n_rows: int, most: int, threads: int) -> list[slice]:
+    """Rows in blocks of even size, bounded, and enough of them for all threads."""
+    most = min(most, -(-n_rows // (SHARES * max(1, threads))))
     n_blocks = -(-n_rows // max(NEURONS, most))
     bounds = [n_rows * i // max(1, n_blocks) for i in range(n_blocks + 1)]
     return [slice(*pair) for pair in pairwise(bounds)]
 
 
-def _rows_by_counts(
-    rows: np.ndarray, design: Design, parts: Parts, level: float, compile_it: bool
+def _from_counts(
+    whole: np.ndarray, strata: np.ndarray, design: Design, level: float
 ) -> dict[str, np.ndarray]:
-    """A binary signal: everything follows from whole numbers counted in sorted rows."""
+    """Columns from the `Counts` of whole rows and of each stratum, if there are several."""
+    numbers = counts_of(whole)
     n, n1 = design.n, int(design.signal.sum())
     n0 = n - n1
-    counts = count_parts(rows, parts, compile_it)
-    whole = Counts(*np.moveaxis(counts[0], -1, 0))
-    dead = whole.dead.astype(bool)
+    dead = numbers.dead.astype(bool)
     cubes = float(n) ** 3 - n
     with np.errstate(invalid="ignore", divide="ignore"):
-        scale = np.sqrt(4 * n1 * n0 / n * (cubes - whole.ties) / 12)
-        rho = (whole.wins - n1 * n0) / scale
+        scale = np.sqrt(4 * n1 * n0 / n * (cubes - numbers.ties) / 12)
+        rho = (numbers.wins - n1 * n0) / scale
         centre = n1 * (n + 1)
-        largest = np.maximum(whole.best - centre, centre - whole.worst) / scale
-    plain = pool_strata([stratum_of(whole, n1, n0)])
+        largest = np.maximum(numbers.best - centre, centre - numbers.worst) / scale
+    plain = pool_strata([stratum_of(numbers, n1, n0)])
     pooled = plain
-    if len(counts) > 1:
-        own = np.diff(parts.starts)[1:, None]
-        others = np.diff(parts.bounds)[:, None] - own
-        inside = Counts(*np.moveaxis(counts[1:], -1, 0))
-        pooled = pool_strata([stratum_of(inside, own, others)])
+    if len(strata):
+        own = np.array([[int(design.signal[samples].sum())] for samples in design.strata])
+        sizes = np.array([[len(samples)] for samples in design.strata])
+        pooled = pool_strata([stratum_of(counts_of(strata), own, sizes - own)])
     columns = {**_columns(pooled, rho, largest, level), "z_unstratified": plain.z}
     for column in columns.values():
         column[dead] = np.nan
     return {
         **columns,
-        "zeros": whole.zeros / n,
+        "zeros": numbers.zeros / n,
         "dead": dead,
-        "tied": whole.ties / cubes if cubes else np.zeros(len(rows)),
+        "tied": numbers.ties / cubes if cubes else np.zeros(len(whole)),
     }
+
+
+def _assembled(
+    values: np.ndarray, parts: list[dict[str, np.ndarray]], design: Design, level: float
+) -> Association:
+    """The association from the columns of all blocks; a binary signal's tails are looked after."""
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    tied, z = columns.pop("tied"), columns.pop("z_unstratified")
+    columns["p_unstratified"] = two_sided(z)
+    if design.binary:
+        columns["p"] = tail_p(values, columns["z"], tied, design)
+        columns["p_unstratified"] = (
+            columns["p"] if design.whole else tail_p(values, z, tied, unstratified(design))
+        )
+    return Association(
+        **columns,
+        n=design.n,
+        n_positive=design.n_positive,
+        n_informative=design.n_informative,
+        n_positive_informative=design.n_positive_informative,
+        n_strata=len(design.strata),
+        level=level,
+    )
 
 
 def _rows_by_ranks(values: np.ndarray, design: Design, level: float) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ import importlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -87,15 +88,17 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: i
 
 
 class Parts(NamedTuple):
-    """The samples of strata, and the positives in whole rows and in each stratum, as lists.
+    """The samples of strata, and the positives of signals in whole rows and in each stratum.
 
     Attributes
     ----------
     samples, bounds : arrays of int
         The samples of all strata, and where each stratum starts among them.
-    positives, starts : arrays of int
-        Ascending positions of the positives in whole rows and then within each stratum, and
-        where each of these lists starts.
+    positives : array of int
+        Ascending positions of the positives of each signal in whole rows, then of each signal
+        within the first stratum, and so on.
+    starts : array of int, shape (1 + n_strata, n_signals + 1)
+        Where each of these lists starts, and where the last of a stratum ends.
     """
 
     samples: np.ndarray
@@ -104,45 +107,58 @@ class Parts(NamedTuple):
     starts: np.ndarray
 
 
-def make_parts(positive: np.ndarray, strata: Sequence[np.ndarray] = ()) -> Parts:
-    """The parts of a binary signal: `positive` marks its positives, bool, shape (n_samples,)."""
-    found = [np.flatnonzero(positive), *(np.flatnonzero(positive[own]) for own in strata)]
+def make_parts(signals: np.ndarray, strata: Sequence[np.ndarray] = ()) -> Parts:
+    """The parts of binary signals, bool, shape (n_signals, n_samples)."""
+    lists, starts, at = [], np.zeros((len(strata) + 1, len(signals) + 1), dtype=np.int64), 0
+    for h, own in enumerate([np.arange(signals.shape[1]), *strata]):
+        signal, position = np.nonzero(signals[:, own])
+        lists.append(position)
+        starts[h] = at + np.searchsorted(signal, np.arange(len(signals) + 1))
+        at += len(position)
     samples = np.concatenate([np.empty(0, dtype=np.int64), *strata])
-    return Parts(samples, _starts(strata), np.concatenate(found), _starts(found))
-
-
-def _starts(lists: Sequence[np.ndarray]) -> np.ndarray:
-    return np.cumsum([0, *map(len, lists)])
+    bounds = np.cumsum([0, *map(len, strata)])
+    return Parts(samples, bounds, np.concatenate(lists), starts)
 
 
 def count(rows: np.ndarray, positive: np.ndarray, compile_it: bool) -> Counts:
     """Sort each row and count it against the values at `positive` (indices of its columns)."""
-    marked = np.zeros(rows.shape[1], dtype=bool)
-    marked[positive] = True
-    return Counts(*np.moveaxis(count_parts(rows, make_parts(marked), compile_it)[0], -1, 0))
+    marked = np.zeros((1, rows.shape[1]), dtype=bool)
+    marked[0, positive] = True
+    return counts_of(count_parts(rows, make_parts(marked), compile_it)[0, 0])
+
+
+def counts_of(numbers: np.ndarray) -> Counts:
+    """Whole numbers along the last axis by their names."""
+    return Counts(*np.moveaxis(numbers, -1, 0))
 
 
 def count_parts(rows: np.ndarray, parts: Parts, compile_it: bool) -> np.ndarray:
-    """Sort each row, and each stratum of it, and count it against its positives.
+    """Sort each row, and each stratum of it, and count it against the positives of each signal.
 
     Returns
     -------
-    array of int64, shape (1 + n_strata, n_rows, 8)
-        The `Counts` of whole rows, and then of each stratum.
+    array of int64, shape (1 + n_strata, n_signals, n_rows, 8)
+        The `Counts` of whole rows, and then of each stratum. Where a signal has no positive or
+        no negative, only what does not depend on it has a meaning.
     """
-    out = np.empty((len(parts.starts) - 1, len(rows), len(Counts._fields)), dtype=np.int64)
+    n_parts, n_signals = parts.starts.shape
+    out = np.zeros((n_parts, n_signals - 1, len(rows), len(Counts._fields)), dtype=np.int64)
     vectors = compile_it and rows.dtype in (np.float16, np.float32) and fastest_sort() == "vector"
     for block in row_blocks(len(rows), rows.shape[1], COUNTED_BLOCK):
         if vectors:
-            _count_by_vectors(rows[block], parts, out[:, block])
-            continue
-        positives = np.split(parts.positives, parts.starts[1:-1])
-        out[0, block] = _count(rows[block], positives[0], compile_it)
-        strata = np.split(parts.samples, parts.bounds[1:-1])
-        for h, own in enumerate(positives[1:]):
-            chosen = np.take(rows[block], strata[h], axis=1)
-            out[h + 1, block] = _count(chosen, own, compile_it)
+            _count_by_vectors(rows[block], parts, out[:, :, block])
+        else:
+            _count_one_by_one(rows[block], parts, out[:, :, block], compile_it)
     return out
+
+
+def _count_one_by_one(rows: np.ndarray, parts: Parts, out: np.ndarray, compile_it: bool) -> None:
+    for h, numbers in enumerate(out):
+        samples = parts.samples[parts.bounds[h - 1] : parts.bounds[h]]
+        chosen = np.take(rows, samples, axis=1) if h else rows
+        for signal, (start, end) in enumerate(pairwise(parts.starts[h])):
+            if 0 < end - start < chosen.shape[1]:
+                numbers[signal] = _count(chosen, parts.positives[start:end], compile_it)
 
 
 def _count_by_vectors(rows: np.ndarray, parts: Parts, out: np.ndarray) -> None:
@@ -319,8 +335,8 @@ def _compiled_sorts(bits: np.ndarray) -> dict[str, Callable[[], Any]]:
 
     if vectors.vectorised():
         # Its counting is part of it, so that nothing is compiled for the measurement alone.
-        parts = make_parts(np.arange(bits.shape[1]) < 100)
-        out = np.empty((1, len(bits), len(Counts._fields)), dtype=np.int64)
+        parts = make_parts(np.arange(bits.shape[1])[None] < 100)
+        out = np.empty((1, 1, len(bits), len(Counts._fields)), dtype=np.int64)
         return {"vector": lambda: _count_by_vectors(bits.view(np.float32), parts, out)}
     ordered, scratch = np.empty_like(bits), np.empty((2, bits.shape[1] + 1), np.uint32)
     return {"radix": lambda: accelerated.sort_keys(bits, 32, ordered, scratch)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nbcorr.stats.accelerated import count_row
+from nbcorr.stats.accelerated import count_row, sum_of_ties
 from nbcorr.stats.vectors import (
     LANES,
     below,
@@ -144,47 +144,87 @@ def nonzero_keys(bits, width, keys, last):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def insert(keys, at, n, count, key, out):  # type: ignore[no-untyped-def]
+    """The first n keys with one more, `count` times, put in at a position."""
+    before, among, after = out[:at], out[at : at + count], out[at + count : n + count]
+    above = keys[at:n]
+    for i in range(len(before)):
+        before[i] = keys[i]
+    for i in range(len(among)):
+        among[i] = key
+    for i in range(len(after)):
+        after[i] = above[i]
+
+
+@numba.njit(nogil=True, cache=True)
+def sorted_keys(bits, width, buffers, out):  # type: ignore[no-untyped-def]
+    """Sort one row into `out`; returns how many are zero, and whether none is a NaN."""
+    keys, spare, last, waiting = buffers
+    kept, negative, nan = nonzero_keys(bits, width, keys, last)
+    zeros = len(bits) - kept
+    if nan:
+        return zeros, False
+    sort_keys(keys, kept, spare, waiting)
+    insert(keys, negative, kept, zeros, np.uint32(1 << (width - 1)), out)
+    return zeros, True
+
+
+@numba.njit(nogil=True, cache=True)
+def keys_at(bits, width, chosen, out):  # type: ignore[no-untyped-def]
+    """The keys of some elements of a row; both zeros have one."""
+    sign, ones = np.uint32(1 << (width - 1)), np.uint32((1 << width) - 1)
+    for i in range(len(chosen)):
+        value = bits[chosen[i]]
+        key = np.uint32(value ^ (ones if value & sign else sign))
+        out[i] = sign if value == sign else key
+
+
+@numba.njit(nogil=True, cache=True)
+def first_not_below(ordered, n, own, first):  # type: ignore[no-untyped-def]
+    """`accelerated.first_not_below` of the first n of `ordered`, which has slack after them."""
+    store(ordered, n, spread(np.uint32(0xFFFFFFFF)))
+    low = 0
+    for i in range(len(own)):
+        value = own[i]
+        while ordered[low + LANES - 1] < value:
+            low += LANES
+        first[i] = low + size(below(load(ordered, low), spread(value)))
+
+
+@numba.njit(nogil=True, cache=True)
 def count_parts(bits, width, samples, bounds, positives, starts, out):  # type: ignore[no-untyped-def]
-    """Count whole rows into out[0] and their strata into out[1:].
+    """Count whole rows into out[0] and their strata into out[1:], for each signal.
 
     Parameters
     ----------
     bits : (n_rows, n) uint32, numbers of `width` bits.
-    samples, bounds : the samples of all strata, and where each stratum starts.
-    positives, starts : positions of the positives in whole rows and then in each stratum, and
-        where each of these lists starts.
-    out : (1 + n_strata, n_rows, 8) int64.
+    samples, bounds, positives, starts : as in `sorting.Parts`.
+    out : (1 + n_strata, n_signals, n_rows, 8) int64; without a positive or a negative, what
+        depends on them is 0.
     """
     n = bits.shape[1]
     keys, spare = np.empty(n + SLACK, dtype=np.uint32), np.empty(n + SLACK, dtype=np.uint32)
-    ordered, own = np.empty(n, dtype=np.uint32), np.empty(n + SLACK, dtype=np.uint32)
-    gathered = np.empty(len(samples), dtype=np.uint32)
     last, waiting = np.empty(LANES, dtype=np.uint32), np.empty((DEPTH, 2), dtype=np.int64)
-    groups = np.empty((3, n), dtype=np.int64)
-    sign, ones = np.uint32(1 << (width - 1)), np.uint32((1 << width) - 1)
+    buffers = keys, spare, last, waiting
+    ordered, own = np.empty(n + SLACK, dtype=np.uint32), np.empty(n + SLACK, dtype=np.uint32)
+    gathered = np.empty(len(samples), dtype=np.uint32)
+    groups = np.empty((4, n), dtype=np.int64)
     for row in range(len(bits)):
-        values = bits[row]
         for i in range(len(samples)):
-            gathered[i] = values[samples[i]]
+            gathered[i] = bits[row, samples[i]]
         for h in range(len(out)):
-            part = gathered[bounds[h - 1] : bounds[h]] if h else values
-            chosen = positives[starts[h] : starts[h + 1]]
-            n_part, n1 = len(part), len(chosen)
-            kept, negative, nan = nonzero_keys(part, width, keys, last)
-            zeros = n_part - kept
-            numbers = out[h, row]
-            numbers[:] = 0
-            numbers[4] = zeros
-            if nan:
-                numbers[7] = 1
-                continue
-            sort_keys(keys, kept, spare, waiting)
-            ordered[:negative] = keys[:negative]
-            ordered[negative : negative + zeros] = sign
-            ordered[negative + zeros : n_part] = keys[negative:kept]
-            for i in range(n1):
-                value = part[chosen[i]]
-                key = np.uint32(value ^ (ones if value & sign else sign))
-                own[i] = sign if value == sign else key
-            sort_keys(own, n1, spare, waiting)
-            count_row(ordered[:n_part], own[:n1], groups, numbers)
+            part = gathered[bounds[h - 1] : bounds[h]] if h else bits[row]
+            values = ordered[: len(part)]
+            zeros, whole = sorted_keys(part, width, buffers, values)
+            ties = sum_of_ties(values) if whole else 0
+            for signal in range(out.shape[1]):
+                numbers = out[h, signal, row]
+                numbers[:] = 0
+                numbers[3], numbers[4], numbers[7] = ties, zeros, not whole
+                chosen = positives[starts[h, signal] : starts[h, signal + 1]]
+                n1 = len(chosen)
+                if whole and 0 < n1 < len(part):
+                    keys_at(part, width, chosen, own)
+                    sort_keys(own, n1, spare, waiting)
+                    first_not_below(ordered, len(part), own[:n1], groups[3])
+                    count_row(values, own[:n1], groups, numbers)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from nbcorr.stats import associate
+from nbcorr.stats import associate, sorting
+from nbcorr.stats.association import associate_many
 
 TOLERANCE = 1e-12
 
@@ -323,3 +324,41 @@ def test_any_ties_agree_with_the_twins(data, n, dtype):
     mirrored = associate(-neuron[None], y, strata)
     assert mirrored.auc[0] == pytest.approx(1 - found.auc[0], abs=TOLERANCE)
     assert mirrored.auc_low[0] == pytest.approx(1 - found.auc_high[0], abs=1e-9)
+
+
+COLUMNS = ("auc", "auc_low", "auc_high", "rank_biserial", "rho", "rho_max", "z", "p")
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("compile_above", [0, 10**9])
+def test_many_signals_are_each_alone(monkeypatch, case, stratified, dtype, compile_above):
+    x, y, strata = case
+    monkeypatch.setattr(sorting, "COMPILE_ABOVE", compile_above)
+    x = np.tile(np.vstack([x, np.full(len(y), np.nan)]), (3, 4)).astype(dtype)
+    y, strata = np.tile(y, 4), np.tile(strata, 4)
+    rng = np.random.default_rng(4)
+    # Among them one that decides in a single stratum, and one without a stratum in common with it.
+    signals = np.array([y, ~y, rng.random(len(y)) < 0.5, (strata == 5) & y, (strata == 6) & y])
+    codes = [f"class {code}" for code in strata] if stratified else None
+    found = associate_many(x, signals, codes, threads=2)
+    for signal, association in zip(signals, found, strict=True):
+        alone = associate(x, signal, codes)
+        for name in (*COLUMNS, "p_unstratified", "zeros", "dead"):
+            same = np.array_equal(getattr(association, name), getattr(alone, name), equal_nan=True)
+            assert same, name
+        for name in ("n", "n_positive", "n_informative", "n_positive_informative", "n_strata"):
+            assert getattr(association, name) == getattr(alone, name), name
+
+
+def test_many_signals_of_any_kind():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(3, 60))
+    signals = np.vstack([rng.random(60) < 0.3, rng.integers(0, 3, 60)])
+    for signal, association in zip(signals, associate_many(x, signals), strict=True):
+        assert np.array_equal(association.auc, associate(x, signal).auc)
+    assert associate_many(x, np.zeros((0, 60))) == []
+    with pytest.raises(ValueError, match=r"the signals have shape \(60,\)"):
+        associate_many(x, signals[0])
+    with pytest.raises(ValueError, match="the signal is 1 for all 60 samples"):
+        associate_many(x, np.ones((1, 60)))
