@@ -60,7 +60,8 @@ def raw_input(
     every neuron; ``excess_input`` is max(auc, 1 - auc) less that.
     """
     if "input" not in recording:
-        return {}, recording.attrs.get("input") or (
+        said = str(recording.attrs.get("input", ""))
+        return {}, said if said.startswith("not kept") else (
             "the raw inputs are not in the recording; nc.record keeps those of images and "
             "vectors, nc.from_arrays(..., inputs=...) takes them"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -9,8 +10,10 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-# About 64 MB of float32 at a time.
-_VALUES_PER_BLOCK = 1 << 24
+# 32 MB of float32 at a time: smaller blocks cost more calls, larger ones gain nothing.
+_VALUES_PER_BLOCK = 1 << 23
+# A Dask task costs about a millisecond: the work of so many values hides it.
+_VALUES_PER_TASK = 1 << 20
 
 Result = TypeVar("Result")
 
@@ -28,9 +31,8 @@ def neuron_blocks(activation: xr.DataArray) -> Iterator[np.ndarray]:
         If there are no neurons.
     """
     values = _neuron_major(activation)
-    step = _neurons_at_a_time(activation)
-    for start in range(0, len(values), step):
-        yield np.ascontiguousarray(values[start : start + step].values)
+    for part in _parts(*values.shape):
+        yield np.ascontiguousarray(values[part].values)
 
 
 def map_blocks(
@@ -52,7 +54,7 @@ def map_blocks(
     """
     if activation.chunks is not None:
         return _map_on_dask(work, activation)
-    blocks = -(-activation.sizes["neuron"] // _neurons_at_a_time(activation))
+    blocks = len(_parts(*_neuron_major(activation).shape))
     bar = tqdm(
         neuron_blocks(activation),
         desc=progress,
@@ -69,17 +71,16 @@ def _map_on_dask(work: Callable[[np.ndarray], Result], activation: xr.DataArray)
     import dask
 
     values = _neuron_major(activation).data
-    limit = _neurons_at_a_time(activation)
     stored = max(values.chunks[0])
-    # Whole stored chunks: each is read once.
-    rows = limit // stored * stored if stored <= limit else limit
+    # Whole stored chunks, each read once; several where a task of one would be too small to pay.
+    enough = -(-_VALUES_PER_TASK // (stored * max(1, values.shape[1]))) * stored
     # One object that all tasks refer to, so that it is sent to each worker once.
     shared = dask.delayed(_Work(work), pure=False, traverse=False)
     tasks = [
         dask.delayed(_call, pure=False)(shared, block)
-        for block in values.rechunk({0: rows, 1: -1}).to_delayed().ravel()
+        for block in values.rechunk({0: max(stored, enough), 1: -1}).to_delayed().ravel()
     ]
-    return list(dask.compute(*tasks))
+    return [result for results in dask.compute(*tasks) for result in results]
 
 
 class _Work:
@@ -89,8 +90,9 @@ class _Work:
         self.function = function
 
 
-def _call(work: _Work, block: np.ndarray) -> Any:
-    return work.function(np.ascontiguousarray(block))
+def _call(work: _Work, chunk: np.ndarray) -> list[Any]:
+    parts = _parts(*chunk.shape)
+    return [work.function(np.ascontiguousarray(chunk[part])) for part in parts]
 
 
 def _neuron_major(activation: xr.DataArray) -> xr.DataArray:
@@ -99,5 +101,8 @@ def _neuron_major(activation: xr.DataArray) -> xr.DataArray:
     return activation.transpose("neuron", "sample")
 
 
-def _neurons_at_a_time(activation: xr.DataArray) -> int:
-    return max(1, _VALUES_PER_BLOCK // max(1, activation.sizes["sample"]))
+def _parts(n_neurons: int, n_samples: int) -> list[slice]:
+    """Slices of neurons, all about as large: a small rest would cost as much as a whole block."""
+    most = max(1, _VALUES_PER_BLOCK // max(1, n_samples))
+    edges = np.linspace(0, n_neurons, -(-n_neurons // most) + 1).round().astype(int).tolist()
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]

@@ -32,7 +32,7 @@ def test_the_same_numbers_from_dask(recording, chunks):
 
 def test_several_blocks_of_a_dask_array(recording, monkeypatch):
     whole = nc.correlate(recording, permutations=50)
-    monkeypatch.setattr("nbcorr.recording.blocks._VALUES_PER_BLOCK", 600 * 8)
+    monkeypatch.setattr("nbcorr.recording.blocks._VALUES_PER_TASK", 600 * 8)
     read = []
     values = recording["activation"].values
     lazy = recording.assign(

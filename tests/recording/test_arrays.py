@@ -67,6 +67,7 @@ def test_growing_array(expected):
 def test_blocks_cover_every_neuron_once(recording, monkeypatch):
     monkeypatch.setattr("nbcorr.recording.blocks._VALUES_PER_BLOCK", 600 * 7)
     blocks = list(neuron_blocks(recording.activation))
-    assert [len(b) for b in blocks] == [7] * 8 + [4]
+    assert sorted({len(b) for b in blocks}) == [6, 7]
+    assert len(blocks) == 9
     assert all(b.flags.c_contiguous for b in blocks)
     np.testing.assert_array_equal(np.concatenate(blocks), recording.activation.values.T)
