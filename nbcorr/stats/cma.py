@@ -64,7 +64,8 @@ def _influence(
     through_target = np.empty_like(own)
     through_target[:, by_signal] = _sum_above(own[:, by_signal], ordered)
     through_itself = np.empty_like(target)
-    through_itself[by_signal] = _sum_above(target[by_signal][None], ordered[:1])[0]
+    by_itself = target[by_signal][None]
+    through_itself[by_signal] = _sum_above(by_itself, by_itself)[0]
 
     scaled = agc[:, None]
     each = own * target + through_own + through_target

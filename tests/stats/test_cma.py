@@ -114,3 +114,11 @@ def test_perfect_order_has_a_bound():
     found = associate(np.arange(9.0)[None], np.arange(9.0) ** 3)
     assert (found.auc[0], found.auc_high[0]) == (1, 1)
     assert found.auc_low[0] == pytest.approx(0.025 ** (1 / 4))
+
+
+def test_a_block_without_a_live_neuron():
+    """A stream of blocks meets one sooner or later."""
+    result = associate(np.ones((3, 10)), np.arange(10.0))
+    assert result.dead.all()
+    assert np.isnan(result.auc).all()
+    assert associate(np.ones((0, 10)), np.arange(10.0)).auc.shape == (0,)
