@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbcorr.correlation.question import Question
-from nbcorr.stats.association import Association, associate
+from nbcorr.stats.association import Association, associate, associate_many
 from nbcorr.stats.bootstrap import block_bootstrap
 from nbcorr.stats.partial import PartialDesign
 from nbcorr.stats.pearson import pearson
@@ -59,16 +59,20 @@ class RankTest:
     question: Question
     permutations: MaxT | None
 
-    def associate(self, block: np.ndarray) -> tuple[Association, np.ndarray, BlockNull | None]:
-        """The association, its p-value, and what the permutations gave."""
-        asked = self.question
-        association = associate(block, asked.signal, asked.strata)
-        if self.permutations is None:
-            return association, association.p, None
-        null = self.permutations.block(block)
-        if asked.groups is None:
-            return association, association.p, null
-        return association, self.permutations.finish([null]).p, null
+    def associate(self, block: np.ndarray) -> tuple[Association, np.ndarray]:
+        """The association and its p-value."""
+        association = associations(block, [self.question])[0]
+        return association, self.p_of(association, self.null(block))
+
+    def null(self, block: np.ndarray) -> BlockNull | None:
+        """What the permutations give, where there are any."""
+        return None if self.permutations is None else self.permutations.block(block)
+
+    def p_of(self, association: Association, null: BlockNull | None) -> np.ndarray:
+        """Counted where samples hang together, asymptotic where they do not."""
+        if self.permutations is None or null is None or self.question.groups is None:
+            return association.p
+        return self.permutations.finish([null]).p
 
 
 def make_test(question: Question, permutations: int, seed: int) -> RankTest:
@@ -86,7 +90,7 @@ def make_test(question: Question, permutations: int, seed: int) -> RankTest:
 
 @dataclass(frozen=True)
 class Examination:
-    """All that is asked of a block, by one question; called with the block.
+    """All that is asked of a block by one question.
 
     Attributes
     ----------
@@ -107,9 +111,10 @@ class Examination:
     linear: bool
     seed: int
 
-    def __call__(self, block: np.ndarray) -> Examined:
-        """Examine neurons, shape (n_neurons, n_samples)."""
-        association, p, null = self.test.associate(block)
+    def of(self, block: np.ndarray, association: Association) -> Examined:
+        """Examine neurons, shape (n_neurons, n_samples), of which the association is known."""
+        null = self.test.null(block)
+        p = self.test.p_of(association, null)
         columns = {name: getattr(association, name) for name in _KEPT} | {"p": p}
         question = self.test.question
         if question.groups is not None:
@@ -125,7 +130,7 @@ class Examination:
             partial = self.partial.correlate(block)
             columns |= {"rho_partial": partial.rho, "p_partial": partial.p}
         for name, (half, test) in zip(("selection", "heldout"), self.halves, strict=False):
-            part, p_half, _ = test.associate(block[:, half])
+            part, p_half = test.associate(block[:, half])
             columns |= {f"auc_{name}": part.auc, f"p_{name}": p_half}
         return Examined(columns, null, _counts(association))
 
@@ -163,7 +168,8 @@ def make_examination(
 
 def examine(block: np.ndarray, examinations: list[Examination]) -> list[Examined]:
     """A block's answers to every question."""
-    return [examination(block) for examination in examinations]
+    found = associations(block, [examination.test.question for examination in examinations])
+    return [one.of(block, known) for one, known in zip(examinations, found, strict=True)]
 
 
 def joined(parts: list[Examined], examination: Examination) -> Examined:
@@ -187,7 +193,24 @@ def smallest_p(examination: Examination) -> float:
 
 def effects(block: np.ndarray, questions: list[Question]) -> np.ndarray:
     """The AUC alone, (n_questions, n_neurons): for what is only compared with."""
-    return np.array([associate(block, asked.signal, asked.strata).auc for asked in questions])
+    return np.array([found.auc for found in associations(block, questions)])
+
+
+def associations(block: np.ndarray, questions: list[Question]) -> list[Association]:
+    """The association with each question's signal; questions share their strata.
+
+    The binary ones together, so that every neuron is sorted once for all of them.
+    """
+    binary = [i for i, asked in enumerate(questions) if asked.signal.dtype == bool]
+    found: dict[int, Association] = {}
+    if binary:
+        signals = np.array([questions[i].signal for i in binary])
+        together = associate_many(block, signals, questions[0].strata)
+        found |= dict(zip(binary, together, strict=True))
+    for i, asked in enumerate(questions):
+        if i not in found:
+            found[i] = associate(block, asked.signal, asked.strata)
+    return [found[i] for i in range(len(questions))]
 
 
 def _counts(association: Association) -> dict[str, int]:
