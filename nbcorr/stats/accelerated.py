@@ -117,9 +117,12 @@ def end_of_run(ordered, start):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def sum_of_ties(ordered):  # type: ignore[no-untyped-def]
-    """Sum of t^3 - t over the runs of equal elements; chunks without ties cost one comparison."""
+    """Sum of t^3 - t over the runs of equal elements, and the same times their centred rank.
+
+    Chunks without ties cost one comparison.
+    """
     n = len(ordered)
-    total = 0
+    total, lean = 0, 0
     i = 0
     while i + 1 < n:
         if i + CHUNK < n:
@@ -137,10 +140,11 @@ def sum_of_ties(ordered):  # type: ignore[no-untyped-def]
                 end = end_of_run(ordered, i)
                 size = end - i
                 total += size * size * size - size
+                lean += (i + end - n) * (size * size * size - size)
                 i = end
             else:
                 i += 1
-    return total
+    return total, lean
 
 
 @numba.njit(nogil=True, cache=True)
@@ -154,7 +158,7 @@ def count_rows(ordered, positives, zero, lowest, highest, out):  # type: ignore[
         if at < len(values) and values[at] == zero:
             out[row, 4] = end_of_run(values, at) - at
         if values[0] >= lowest and values[-1] <= highest:
-            out[row, 3] = sum_of_ties(values)
+            out[row, 3], out[row, 8] = sum_of_ties(values)
             first_not_below(values, positives[row], groups[3])
             count_row(values, positives[row], groups, out[row])
         else:

@@ -15,6 +15,7 @@ from nbcorr.stats.intervals import logit_interval
 from nbcorr.stats.ranks import as_real, midranks, row_blocks, tie_term
 from nbcorr.stats.sorting import (
     COUNTABLE,
+    LEANABLE,
     compiled,
     count_parts,
     counts_of,
@@ -22,11 +23,12 @@ from nbcorr.stats.sorting import (
     make_parts,
 )
 from nbcorr.stats.tails import tail_p
-from nbcorr.stats.vanelteren import Pooled, pool_strata, stratum_of
+from nbcorr.stats.vanelteren import Pooled, pool_strata, skewed_p, skewness, stratum_of
 
 STATISTICS = 1 << 15  # neurons times strata whose statistics are computed at once
 COUNTS = 1 << 17  # neurons times strata times signals whose whole numbers are kept at once
 NEURONS = 8  # at least
+APART = ("tied", "z_unstratified", "skewness", "skewness_unstratified")
 SHARES = 4  # blocks for each thread, if neurons are many
 
 
@@ -265,12 +267,13 @@ def _from_counts(
         rho = (numbers.wins - n1 * n0) / scale
         centre = n1 * (n + 1)
         largest = np.maximum(numbers.best - centre, centre - numbers.worst) / scale
-    plain = pool_strata([stratum_of(numbers, n1, n0)])
-    pooled = plain
+    everything = inside = [stratum_of(numbers, n1, n0)]
+    plain = pooled = pool_strata(everything)
     if len(strata):
         own = np.array([[int(design.signal[samples].sum())] for samples in design.strata])
         sizes = np.array([[len(samples)] for samples in design.strata])
-        pooled = pool_strata([stratum_of(counts_of(strata), own, sizes - own)])
+        inside = [stratum_of(counts_of(strata), own, sizes - own)]
+        pooled = pool_strata(inside)
     columns = {**_columns(pooled, rho, largest, level), "z_unstratified": plain.z}
     for column in columns.values():
         column[dead] = np.nan
@@ -279,6 +282,8 @@ def _from_counts(
         "zeros": numbers.zeros / n,
         "dead": dead,
         "tied": numbers.ties / cubes if cubes else np.zeros(len(whole)),
+        "skewness": skewness(inside),
+        "skewness_unstratified": skewness(everything),
     }
 
 
@@ -287,12 +292,16 @@ def _assembled(
 ) -> Association:
     """The association from the columns of all blocks; a binary signal's tails are looked after."""
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    tied, z = columns.pop("tied"), columns.pop("z_unstratified")
+    apart = {name: columns.pop(name) for name in APART if name in columns}
+    z = apart["z_unstratified"]
     columns["p_unstratified"] = two_sided(z)
     if design.binary:
-        columns["p"] = tail_p(values, columns["z"], tied, design)
-        columns["p_unstratified"] = (
-            columns["p"] if design.whole else tail_p(values, z, tied, unstratified(design))
+        tied, skew = apart["tied"], apart.get("skewness_unstratified")
+        columns["p_unstratified"] = _tail_p(values, z, tied, skew, unstratified(design))
+        columns["p"] = (
+            columns["p_unstratified"]
+            if design.whole
+            else _tail_p(values, columns["z"], tied, apart.get("skewness"), design)
         )
     return Association(
         **columns,
@@ -303,6 +312,14 @@ def _assembled(
         n_strata=len(design.strata),
         level=level,
     )
+
+
+def _tail_p(
+    values: np.ndarray, z: np.ndarray, tied: np.ndarray, skew: np.ndarray | None, design: Design
+) -> np.ndarray:
+    if skew is None or design.n > LEANABLE:
+        return tail_p(values, z, tied, design)
+    return skewed_p(values, z, tied, skew, design)
 
 
 def _rows_by_ranks(values: np.ndarray, design: Design, level: float) -> dict[str, np.ndarray]:

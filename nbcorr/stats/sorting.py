@@ -23,6 +23,7 @@ COMPILE_ABOVE = 2_000_000  # values: with fewer, NumPy is done before numba has 
 COUNTED_BLOCK = 1 << 17  # values sorted at a time: they stay in the second-level cache
 RADIX_FROM = 1024  # values in a row: with fewer, emptying the buckets costs more than sorting
 COUNTABLE = 2_000_000  # samples: n^3 fits into int64
+LEANABLE = 90_000  # samples: so does n^4 / 8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,6 +41,8 @@ class Counts(NamedTuple):
     zeros : values that are exactly zero.
     best, worst : twice the sum of the n1 largest, and of the n1 smallest, mid-ranks.
     dead : 1 where the row is constant or holds a NaN (then only `zeros` has a meaning).
+    lean : the sum in `ties` with each term times twice the group's centred mid-rank; it wraps
+        around where there are more than `LEANABLE` samples.
     """
 
     wins: np.ndarray
@@ -50,6 +53,7 @@ class Counts(NamedTuple):
     best: np.ndarray
     worst: np.ndarray
     dead: np.ndarray
+    lean: np.ndarray
 
 
 class Keys(NamedTuple):
@@ -137,7 +141,7 @@ def count_parts(rows: np.ndarray, parts: Parts, compile_it: bool) -> np.ndarray:
 
     Returns
     -------
-    array of int64, shape (1 + n_strata, n_signals, n_rows, 8)
+    array of int64, shape (1 + n_strata, n_signals, n_rows, 9)
         The `Counts` of whole rows, and then of each stratum. Where a signal has no positive or
         no negative, only what does not depend on it has a meaning.
     """
@@ -169,7 +173,7 @@ def _count_by_vectors(rows: np.ndarray, parts: Parts, out: np.ndarray) -> None:
 
 
 def _count(rows: np.ndarray, positive: np.ndarray, compile_it: bool) -> np.ndarray:
-    """`Counts` of every row, shape (n_rows, 8)."""
+    """`Counts` of every row, shape (n_rows, 9)."""
     keys = _keys(rows, compile_it)
     if not compile_it and rows.shape[1] < RADIX_FROM:
         return np.stack(_count_all_rows(keys, positive), axis=1)
@@ -196,13 +200,13 @@ def count_rows(
     highest: Any,
     out: np.ndarray,
 ) -> None:
-    """Fill `out` (n_rows, 8) with the `Counts` of sorted rows and their sorted positives."""
+    """Fill `out` (n_rows, 9) with the `Counts` of sorted rows and their sorted positives."""
     n, n1 = ordered.shape[1], positives.shape[1]
     n0 = n - n1
     for row, (values, own) in enumerate(zip(ordered, positives, strict=True)):
         zeros = np.searchsorted(values, zero, "right") - np.searchsorted(values, zero, "left")
         spoilt = not (values[0] >= lowest and values[-1] <= highest)
-        out[row] = 0, 0, 0, 0, zeros, 0, 0, spoilt or values[0] == values[-1]
+        out[row] = 0, 0, 0, 0, zeros, 0, 0, spoilt or values[0] == values[-1], 0
         if spoilt:
             continue
         starts = np.concatenate([[0], np.flatnonzero(own[1:] != own[:-1]) + 1])
@@ -225,6 +229,7 @@ def count_rows(
             + left * (wins // n0) ** 2,
             np.sum(runs**3 - runs),
         )
+        out[row, 8] = np.sum((bounds[1:] + bounds[:-1] - n) * (runs**3 - runs))
         first, end = (int(np.searchsorted(values, values[n0], side)) for side in ("left", "right"))
         out[row, 5] = (n - end) * (n + end + 1) + (end - n0) * (first + end + 1)
         first, end = (
@@ -262,6 +267,7 @@ def _count_all_rows(keys: Keys, positive: np.ndarray) -> Counts:
         np.sum(twice[:, n - n1 :], axis=1),
         np.sum(twice[:, :n1], axis=1),
         _spoilt(ordered, keys) | (ordered[:, 0] == ordered[:, -1]),
+        np.sum((size * size - 1) * (first + last - n), axis=1),
     )
 
 

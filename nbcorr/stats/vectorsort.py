@@ -199,7 +199,7 @@ def count_parts(bits, width, samples, bounds, positives, starts, out):  # type: 
     ----------
     bits : (n_rows, n) uint32, numbers of `width` bits.
     samples, bounds, positives, starts : as in `sorting.Parts`.
-    out : (1 + n_strata, n_signals, n_rows, 8) int64; without a positive or a negative, what
+    out : (1 + n_strata, n_signals, n_rows, 9) int64; without a positive or a negative, what
         depends on them is 0.
     """
     n = bits.shape[1]
@@ -216,11 +216,11 @@ def count_parts(bits, width, samples, bounds, positives, starts, out):  # type: 
             part = gathered[bounds[h - 1] : bounds[h]] if h else bits[row]
             values = ordered[: len(part)]
             zeros, whole = sorted_keys(part, width, buffers, values)
-            ties = sum_of_ties(values) if whole else 0
+            ties, lean = sum_of_ties(values) if whole else (0, 0)
             for signal in range(out.shape[1]):
                 numbers = out[h, signal, row]
                 numbers[:] = 0
-                numbers[3], numbers[4], numbers[7] = ties, zeros, not whole
+                numbers[3], numbers[4], numbers[7], numbers[8] = ties, zeros, not whole, lean
                 chosen = positives[starts[h, signal] : starts[h, signal + 1]]
                 n1 = len(chosen)
                 if whole and 0 < n1 < len(part):

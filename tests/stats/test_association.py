@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from nbcorr.stats import associate, sorting
+from nbcorr.stats import associate, sorting, tie_term
 from nbcorr.stats.association import associate_many
+from nbcorr.stats.design import make_design
+from nbcorr.stats.tails import statistic_skewness, tail_p
 
 TOLERANCE = 1e-12
 
@@ -362,3 +364,20 @@ def test_many_signals_of_any_kind():
         associate_many(x, signals[0])
     with pytest.raises(ValueError, match="the signal is 1 for all 60 samples"):
         associate_many(x, np.ones((1, 60)))
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_tails_from_counts_are_those_from_rows(stratified):
+    rng = np.random.default_rng(6)
+    n = 600
+    x = np.where(rng.random((300, n)) < np.geomspace(0.003, 1, 300)[:, None], 1, 0.0)
+    x *= np.round(rng.normal(size=x.shape), 1)
+    y = rng.random(n) < 0.06
+    x[:150] += 3 * (rng.random((150, n)) < 0.1) * y
+    strata = rng.integers(0, 4, n) if stratified else None
+    found, design = associate(x, y, strata), make_design(y, strata)
+    skew = statistic_skewness(x, design)
+    expected = tail_p(x, found.z, tie_term(x) / (n**3 - n), design)
+    np.testing.assert_allclose(found.p, expected, rtol=1e-9)
+    assert (found.p > 2 * scipy.stats.norm.sf(np.abs(found.z)) * 1.5)[~found.dead].sum() > 20
+    assert np.abs(skew).max() > 1
