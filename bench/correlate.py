@@ -34,6 +34,7 @@ import scipy.stats
 from _figures import Figures, command
 
 from nbcorr.stats import RankedNeurons, associate, max_t
+from nbcorr.stats.association import associate_many
 from nbcorr.stats.centred import doubled_ranks
 from nbcorr.stats.sorting import numba_available
 
@@ -127,7 +128,11 @@ def _illico(x: np.ndarray, y: np.ndarray) -> dict[str, tuple[Call, int]]:
 
     logger.remove()
     groups = pd.DataFrame({"y": np.where(y, "one", "zero")}, index=[str(i) for i in range(len(y))])
-    formats = {"dense": np.asfortranarray(x.T), "CSC": scipy.sparse.csc_matrix(x.T)}
+    formats = {
+        "dense": np.asfortranarray(x.T),
+        "CSC": scipy.sparse.csc_matrix(x.T),
+        "CSR": scipy.sparse.csr_matrix(x.T),
+    }
     calls: dict[str, tuple[Call, int]] = {}
     for name, matrix in formats.items():
         data = anndata.AnnData(matrix, obs=groups)
@@ -189,10 +194,13 @@ def against_sort_and_peers(figures: Figures, n_neurons: int, rounds: int) -> Non
                 figures.add(f"{name} / ours, {kind}", times[name], goal, "its documented call")
             else:
                 figures.leave_out(f"{name} / ours, {kind}", "not installed, left out")
-        formats = [times[name] for name in times if name.startswith("illico")]
+        formats = [name for name in times if name.startswith("illico")]
+        for name in formats:
+            figures.add(f"{name} / ours, {kind}", times[name], None, "conversion excluded")
         if formats:
             goal = 8 if kind == "relu90" else 15
-            figures.add(f"illico / ours, {kind}", min(formats), goal, "best of dense and CSC")
+            best = min(times[name] for name in formats)
+            figures.add(f"illico / ours, {kind}", best, goal, "its best format")
         else:
             figures.leave_out(f"illico / ours, {kind}", "not installed, left out")
 
@@ -206,6 +214,7 @@ def many_signals_and_permutations(figures: Figures, n_neurons: int, rounds: int)
     kept = RankedNeurons(x)
     calls = {
         "one shot": (lambda: associate(x, signals[0]), n_neurons),
+        "in one call": (lambda: associate_many(x, signals), n_neurons),
         "one": (lambda: RankedNeurons(x).associate(signals[0]), n_neurons),
         "hundred": (lambda: RankedNeurons(x).associate(signals), n_neurons),
         "build": (lambda: RankedNeurons(x), n_neurons),
@@ -214,6 +223,8 @@ def many_signals_and_permutations(figures: Figures, n_neurons: int, rounds: int)
     seconds = per_neuron(calls, rounds)
     hundred = ratio(seconds["hundred"], seconds["one"])
     figures.add("100 signals / one", hundred, 1.3, "RankedNeurons, ranking included", less=True)
+    hundred = ratio(seconds["in one call"], seconds["one shot"])
+    figures.add("100 signals / one, intervals", hundred, None, "associate_many()", less=True)
     gain = ratio(seconds["one shot"], seconds["cached"])
     figures.add("one shot / cached signal", gain, 100, "RankedNeurons.associate()")
     saved = statistics.median(
@@ -234,6 +245,24 @@ def many_signals_and_permutations(figures: Figures, n_neurons: int, rounds: int)
     )
 
 
+def strata(figures: Figures, n_neurons: int, rounds: int) -> None:
+    """What it costs to compare within classes: told, for 120 positives and for half of all."""
+    rng = np.random.default_rng(3)
+    x = np.maximum(rng.normal(size=(n_neurons, N_SAMPLES)), 0).astype(np.float32)
+    few = np.zeros(N_SAMPLES, dtype=bool)
+    few[rng.choice(N_SAMPLES, N_POSITIVE, replace=False)] = True
+    for name, y in {"few": few, "half": rng.random(N_SAMPLES) < 0.5}.items():
+        calls = {"none": (lambda y=y: associate(x, y), n_neurons)}
+        for n_strata in (10, 100, 1000):
+            classes = rng.integers(0, n_strata, N_SAMPLES)
+            calls[n_strata] = (lambda y=y, c=classes: associate(x, y, c), n_neurons)
+        seconds = per_neuron(calls, max(3, rounds // 3))
+        for n_strata in (10, 100, 1000):
+            cost = ratio(seconds[n_strata], seconds["none"])
+            how = f"{name} positives; of associate() without strata"
+            figures.add(f"{n_strata} strata / none, {name}", cost, None, how, less=True)
+
+
 def threads_and_memory(figures: Figures, n_neurons: int, rounds: int) -> None:
     rng = np.random.default_rng(2)
     x = np.maximum(rng.normal(size=(n_neurons, N_SAMPLES)), 0).astype(np.float32)
@@ -247,11 +276,15 @@ def threads_and_memory(figures: Figures, n_neurons: int, rounds: int) -> None:
     figures.add(
         "two threads, wall time", wall[1] / wall[2], 1.8, "best of rounds; needs idle cores"
     )
-    tracemalloc.start()
-    associate(x, y)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    figures.add("memory beyond the input, MB", peak / 1e6, 10, "tracemalloc peak", less=True)
+    x_wide = np.resize(x[:, :1000], (20_000, 1000))
+    for name, rows in {f"{n_neurons}": x, "20,000": x_wide}.items():
+        tracemalloc.start()
+        associate(rows, y[: rows.shape[1]])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        figures.add(
+            f"memory beyond the input, {name} neurons, MB", peak / 1e6, 10, "peak", less=True
+        )
 
 
 def measure(figures: Figures, asked: argparse.Namespace) -> None:
@@ -259,6 +292,7 @@ def measure(figures: Figures, asked: argparse.Namespace) -> None:
         figures.leave_out("numba", "not to be had: these are the figures of plain NumPy")
     against_sort_and_peers(figures, asked.neurons, asked.rounds)
     many_signals_and_permutations(figures, asked.neurons, asked.rounds)
+    strata(figures, asked.neurons, asked.rounds)
     threads_and_memory(figures, asked.neurons, asked.rounds)
 
 
