@@ -98,14 +98,27 @@ def test_layers_given_when_attaching_hold_for_recordings(shell):
         ("--controls none --seed 1", ", controls=[], seed=1"),
         ("--signal loss", ', signal="loss"'),
         ("--signal difficulty", ", signal=difficulty"),
+        ("--signal loss confidence", ', signal=["loss", "confidence"]'),
+        ("--covariates confidence", ', covariates="confidence"'),
+        ("--covariates loss confidence --pearson", ', covariates=["loss", "confidence"], pearson=T'),
+        ("--correction by --permutations 20", ', correction="by", permutations=20'),
+        ("--strata none --groups patient --controls none", ", strata=None, controls=[], groups=pat"),
     ],
 )
 def test_correlate(attached, options, written):
     attached.ok("%neurcorr record --twins 1;")
     attached.ns["difficulty"] = np.arange(200.0)
+    attached.ns["patient"] = np.arange(200) // 4
     ran = attached.ok(f"%neurcorr correlate {options}")
     assert ran.line.startswith(f"correlates = nc.correlate(recording{written}")
     attached.assert_line_gives_the_same(ran)
+
+
+def test_probe(recorded):
+    ran = recorded.ok("%neurcorr probe --seed 3 --layers act")
+    assert ran.line == 'probe = nc.probe(recording, layers="act", seed=3)'
+    assert "A sparse score of" in ran.out
+    recorded.assert_line_gives_the_same(ran)
 
 
 def test_top_shows_the_table_once(recorded):
