@@ -86,7 +86,7 @@ def store_some(keys, at, register, count):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def sort_keys(keys, n, spare, waiting):  # type: ignore[no-untyped-def]
-    """Sort the first n keys in place; pivots are medians of samples drawn at random."""
+    """Sort the first n keys in place; pivots are medians of a register from anywhere."""
     depth, start, end = 0, 0, n
     seed = np.uint32(1)
     while True:
@@ -98,9 +98,9 @@ def sort_keys(keys, n, spare, waiting):  # type: ignore[no-untyped-def]
             depth -= 1
             start, end = waiting[depth]
             continue
-        for j in range(LANES):
-            seed = np.uint32(seed * np.uint32(1664525) + np.uint32(1013904223))
-            spare[j] = keys[start + ((np.int64(seed) * n_part) >> 32)]
+        seed = np.uint32(seed * np.uint32(1664525) + np.uint32(1013904223))
+        at = start + ((np.int64(seed) * (n_part - LANES)) >> 32)
+        store(spare, 0, load(keys, at))
         sort_1(spare, 0, LANES)
         pivot = spare[LANES // 2]
         middle = partition(keys, start, end, pivot, spare)
