@@ -118,6 +118,7 @@ def test_probe(recorded):
     ran = recorded.ok("%neurcorr probe --seed 3 --layers act")
     assert ran.line == 'probe = nc.probe(recording, layers="act", seed=3)'
     assert "A sparse score of" in ran.out
+    assert "tested against relative_performance" in recorded.ok("%neurcorr correlate").out
     recorded.assert_line_gives_the_same(ran)
 
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from nbcorr.notebook.commands.calls import Call, Ref, given
+from nbcorr.notebook.commands.calls import Call, Ref, given, printable
 from nbcorr.notebook.commands.session import Attachment, Session
 
 #: How many of the top correlates stand in where no neuron is named.
@@ -60,7 +60,7 @@ def correlate(args: Namespace, session: Session) -> Call:
         options["strata"] = None
     if args.controls == ["none"]:
         options["controls"] = []
-    return Call("correlate", [recording], options, "correlates", args.name)
+    return Call("correlate", [recording], options, "correlates", args.name, _say_sentence)
 
 
 def probe(args: Namespace, session: Session) -> Call:
@@ -75,7 +75,7 @@ def probe(args: Namespace, session: Session) -> Call:
     )
     if args.strata == "none":
         options["strata"] = None
-    return Call("probe", [recording], options, "probe", args.name)
+    return Call("probe", [recording], options, "probe", args.name, _say_sentence)
 
 
 def top(args: Namespace, session: Session) -> Call:
@@ -135,6 +135,11 @@ def report(args: Namespace, session: Session) -> Call:
     correlates = session.need("correlates", args.correlates, args.model)
     positional = [args.path, recording, correlates]
     return Call("report", positional, _pictures(args, session), "page", args.name)
+
+
+def _say_sentence(result: Any) -> None:
+    """What was found, in words: a Dataset shows its attributes folded."""
+    print(printable(result.attrs["sentence"]))
 
 
 def _shows(exemplars: Ref | None) -> Callable[[Any], None]:
