@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,71 @@ def test_natural_images(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "neurons in" in done.stdout
     assert "reached / best exemplar" in done.stdout
+
+
+# What the teaching notebook found, under the names it gave its numbers.
+FOUND = """
+import json
+facts = {
+    "live": len(live), "naively": found_naively, "within_class": int(found.sum()),
+    "rho": abs(float(strongest["rho"])), "perfect_rho": float(perfect_rho),
+    "sparser": sparser[["zeros", "auc", "rho"]].values.tolist(),
+    "noise_auc": float(deviation.max()), "noise_p": p, "noise_found": noise_found,
+    "naive_counts": naive_counts.tolist(), "stratified_counts": stratified_counts.tolist(),
+    "twin_counts": twin_counts, "beyond_twins": beyond_twins, "beyond_input": beyond_input,
+    "before": float(before), "after": float(after), "noise_after": float(halves["noise"][1].mean()),
+    "left": list(left.values()), "copies_found": copies_found, "groups_found": groups_found,
+    "use": float(use), "percentile": percentile, "pair": sorted(awake[[a, b]].tolist()),
+    "heaviest": sorted(heaviest.tolist()), "signs": sorted(float(w) for w in weight[heaviest]),
+    "probe": float(probe["auc"]), "control_task": probe["auc_control"].values.tolist(),
+    "single": strongest_single, "passed": int(checks["all but the plain test"].sum()),
+}
+print("FACTS", json.dumps(facts))
+"""
+
+
+def test_how_to_fool_yourself_fools_and_then_does_not(tmp_path):
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "run.py").write_bytes((EXAMPLES / "run.py").read_bytes())
+    notebook = nbformat.read(EXAMPLES / "04_how_to_fool_yourself.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    notebook.cells.append(nbformat.v4.new_code_cell(FOUND))
+    nbformat.write(notebook, tmp_path / "examples" / "fooled.ipynb")
+    command = [sys.executable, str(tmp_path / "examples" / "run.py"), "fooled"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("FACTS"))
+    facts = json.loads(line.removeprefix("FACTS"))
+
+    assert facts["live"] > 350
+    assert facts["naively"] > 50
+    assert facts["within_class"] < facts["naively"]
+    assert facts["rho"] < facts["perfect_rho"] < 0.5  # "weak", and nothing could be strong
+    # 80 % silent the neuron tells less, and its rho is no smaller.
+    (_, auc, rho), (zeros, sparse_auc, sparse_rho) = facts["sparser"][0], facts["sparser"][4]
+    assert zeros == pytest.approx(0.8, abs=0.01)
+    assert abs(sparse_auc - 0.5) < abs(auc - 0.5)
+    assert abs(sparse_rho) >= abs(rho)
+    assert facts["noise_auc"] > 0.1
+    assert facts["noise_p"] < 0.001
+    assert facts["noise_found"] <= 2
+    assert min(facts["naive_counts"]) > 50
+    assert max(facts["stratified_counts"]) <= 2
+    assert max(facts["twin_counts"]) > facts["within_class"] / 2
+    assert max(facts["beyond_twins"], facts["beyond_input"]) < facts["within_class"] / 4
+    assert 0 < facts["after"] < 0.8 * facts["before"]
+    assert abs(facts["noise_after"]) < 0.015
+    whole, _, unusual = facts["left"]
+    assert unusual < whole / 4
+    assert facts["copies_found"] > 30
+    assert facts["groups_found"] <= 2
+    assert abs(facts["use"]) < 0.35
+    assert max(facts["percentile"].values()) > 0.5
+    assert facts["heaviest"] == facts["pair"]
+    assert facts["signs"][0] < 0 < facts["signs"][1]
+    assert facts["probe"] > facts["single"] + 0.1
+    assert facts["probe"] > max(facts["control_task"]) + 0.2
+    assert facts["passed"] <= 1
 
 
 def test_a_failing_notebook_fails_the_command(tmp_path):
