@@ -1,6 +1,6 @@
 """Numbers in, numbers out: NumPy and SciPy only, no torch, no xarray."""
 
-from nbcorr.stats.association import Association, associate
+from nbcorr.stats.association import Association, associate, associate_many
 from nbcorr.stats.bootstrap import block_bootstrap
 from nbcorr.stats.live import Effects, RankedNeurons
 from nbcorr.stats.multiple import fdr
@@ -27,6 +27,7 @@ __all__ = [
     "RankedNeurons",
     "Selectivity",
     "associate",
+    "associate_many",
     "block_bootstrap",
     "fdr",
     "max_t",

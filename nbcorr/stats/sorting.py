@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ import numpy as np
 from nbcorr.stats.ranks import row_blocks, tie_bounds
 
 COMPILE_ABOVE = 2_000_000  # values: with fewer, NumPy is done before numba has loaded
+LOADED = 20  # times fewer values pay once it has loaded
 COUNTED_BLOCK = 1 << 17  # values sorted at a time: they stay in the second-level cache
 RADIX_FROM = 1024  # values in a row: with fewer, emptying the buckets costs more than sorting
 COUNTABLE = 2_000_000  # samples: n^3 fits into int64
@@ -78,7 +80,9 @@ def numba_available() -> bool:
 
 def compiled(n_values: int) -> bool:
     """Whether to count with numba: it is there, and the work repays loading it."""
-    return n_values >= COMPILE_ABOVE and numba_available()
+    loaded = "nbcorr.stats.accelerated" in sys.modules
+    enough = COMPILE_ABOVE // LOADED if loaded else COMPILE_ABOVE
+    return n_values >= enough and numba_available()
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
