@@ -17,16 +17,19 @@ from nbcorr.correlation.correlate import correlate
 from nbcorr.correlation.ladder import holds
 from nbcorr.correlation.outcomes import CELLS, cells
 from nbcorr.correlation.reading import signal_of
+from nbcorr.correlation.table import rounded_p
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label, parse_neurons
 from nbcorr.notebook.card import card_html
 from nbcorr.notebook.fallback import explorer_png
+from nbcorr.notebook.on_demand import Pictures
 from nbcorr.notebook.plots import MAX_POINTS, SLIDER_MARGIN, Map, Spread
+from nbcorr.notebook.samples import Samples, Selections, status
 from nbcorr.recording.arrays import over_neurons
-from nbcorr.recording.exemplars import exemplars as find_exemplars
-from nbcorr.visualization.visualize import visualize
 
 MEASURES = {"rho": "|ρ|", "auc": "AUC", "q": "q"}
+# What is known of a selection of samples at once.
+_LIVE_MEASURES = ("auc", "q")
 _LOWEST_Q = -12
 
 
@@ -59,8 +62,9 @@ def explore(
     -------
     Explorer
         A widget. ``.neurons`` is what is selected (as correlates), ``.neuron`` the one on the
-        card, ``.layers``, ``.measure`` and ``.threshold`` what the controls stand at; the last
-        four can be set from Python too.
+        card, ``.layers``, ``.measure`` and ``.threshold`` what the controls stand at, ``.samples``
+        the ids of the selected samples, of which ``.neurons`` are then the live correlates. All
+        but the first can be set from Python too.
 
     Raises
     ------
@@ -86,6 +90,7 @@ class Explorer(widgets.VBox):
     measure = traitlets.Enum(list(MEASURES), "rho", help="what the threshold is on")
     threshold = traitlets.Float(0.0, help="smallest |rho| or AUC, or largest q, that is shown")
     neuron = traitlets.Unicode("", help="the neuron on the card, 'layer:unit'")
+    samples = traitlets.Tuple(help="ids of the samples selected; none: the signal's correlates")
 
     def __init__(
         self,
@@ -98,16 +103,17 @@ class Explorer(widgets.VBox):
         options: dict[str, Any] | None = None,
     ):
         self._recording, self._correlates = recording, correlates
-        self._exemplars = [exemplars] if exemplars is not None else []
-        self._visualizations = [visualizations] if visualizations is not None else []
-        self._model, self._data, self._options = model, data, options or {}
+        self._pictures = Pictures(exemplars, visualizations, model, data, options or {})
         # Widget callbacks may come in another thread while a cell is running.
         self._lock = threading.RLock()
         self._shown = np.arange(0)
         answers = {"label", "prediction", "baseline"} <= set(recording.coords)
         self._cell = cells(recording).values if answers else None
+        self._selections = Selections(recording, correlates, self._answer_again)
+        self._live: xr.Dataset | None = None
+        self._measure_before = "rho"
         self._build()
-        super().__init__(children=[self._head, self._body])
+        super().__init__(children=[self._head, self._body, self._samples])
         self.add_class("nbcorr-explorer")
         self._wire()
         self._filter()
@@ -117,9 +123,12 @@ class Explorer(widgets.VBox):
 
     @property
     def neurons(self) -> xr.Dataset:
-        """The brushed neurons, or all that pass the threshold, as correlates."""
+        """The brushed neurons, or all that pass the threshold, as correlates.
+
+        Where samples are selected: live correlates of the selection, with ``auc``, ``p``, ``q``.
+        """
         brushed = self._map.selected
-        return self._correlates.isel(neuron=self._shown[brushed] if len(brushed) else self._shown)
+        return self._mapped.isel(neuron=self._shown[brushed] if len(brushed) else self._shown)
 
     @traitlets.validate("layers")
     def _valid_layers(self, proposal: dict[str, Any]) -> tuple[str, ...]:
@@ -138,6 +147,20 @@ class Explorer(widgets.VBox):
             known = [neuron_label(*neuron) for neuron in index]
             raise ValueError(unknown("neuron", proposal["value"], known))
         return proposal["value"]
+
+    @traitlets.validate("measure")
+    def _valid_measure(self, proposal: dict[str, Any]) -> str:
+        if self._live is not None and proposal["value"] not in _LIVE_MEASURES:
+            raise ValueError(
+                f"{MEASURES[proposal['value']]} is not known of selected samples; expected "
+                f"{' or '.join(_LIVE_MEASURES)}"
+            )
+        return proposal["value"]
+
+    @traitlets.validate("samples")
+    def _valid_samples(self, proposal: dict[str, Any]) -> tuple[Any, ...]:
+        selected = self._samples.bools(proposal["value"])
+        return tuple(self._samples.ids[selected].tolist())
 
     # The views ----------------------------------------------------------------------------
 
@@ -166,6 +189,9 @@ class Explorer(widgets.VBox):
         self._count = widgets.HTML()
         self._list = widgets.Select(options=[], rows=6, layout=wide, tooltip="Neurons by effect")
         self._card = widgets.HTML()
+        self._samples = Samples(
+            self._recording, self._cell, signal_of(self._correlates), self._take_samples
+        )
         self._slider_place = widgets.VBox([self._sliders["rho"]])
         column = {"padding": "4px 8px", "min_width": "260px", "overflow": "visible"}
         self._body = widgets.HBox(
@@ -193,7 +219,7 @@ class Explorer(widgets.VBox):
 
     def _wire(self) -> None:
         traitlets.link((self._layer_list, "value"), (self, "layers"))
-        traitlets.link((self._measures, "value"), (self, "measure"))
+        self._measures.observe(self._take_measure, "value")
         for name, slider in self._sliders.items():
             slider.observe(self._when(name, self._take_threshold), "value")
         self._map.on_brush(self._fill_list)
@@ -201,6 +227,7 @@ class Explorer(widgets.VBox):
         self.observe(lambda change: self._change_measure(), "measure")
         self.observe(lambda change: self._filter(), ["layers", "threshold"])
         self.observe(lambda change: self._show_card(), "neuron")
+        self.observe(lambda change: self._change_samples(), "samples")
 
     def _when(self, measure: str, act: Callable[[float], None]) -> Callable[[Any], None]:
         return lambda change: act(change["new"]) if self.measure == measure else None
@@ -208,12 +235,60 @@ class Explorer(widgets.VBox):
     def _take_threshold(self, value: float) -> None:
         self.threshold = value
 
+    def _take_measure(self, change: dict[str, Any]) -> None:
+        try:
+            self.measure = change["new"]
+        except ValueError as refused:
+            self._measures.value = self.measure
+            self._count.value = status(html.escape(str(refused)))
+
     def _take_neuron(self, change: dict[str, Any]) -> None:
         if change["new"]:
             self.neuron = change["new"]
 
+    def _take_samples(self, samples: tuple[Any, ...]) -> None:
+        self.samples = samples
+
+    def _change_samples(self) -> None:
+        """Show what the neurons make of the selection, or the signal's correlates again."""
+        with self._lock:
+            selected = self._samples.bools(self.samples)
+            try:
+                self._samples.say("Ranking the neurons …" if self._live is None else "")
+                live = self._selections.correlates(selected) if selected.any() else None
+            except Exception:
+                self.samples = ()
+                raise
+            was_live, self._live = self._live is not None, live
+            self._samples.mark(selected)
+            if was_live != (live is not None):
+                self._swap_measure()
+            self._follow_live()
+
+    def _swap_measure(self) -> None:
+        """|rho| is not computed live: AUC stands in for it until the signal is back."""
+        if self._live is None:
+            self.measure = self._measure_before
+        else:
+            self._measure_before = self.measure
+            self.measure = "auc" if self.measure not in _LIVE_MEASURES else self.measure
+
+    def _follow_live(self) -> None:
+        self._samples.say(self._live.attrs["sentence"] if self._live is not None else "")
+        self._filter()
+        if self.neuron:
+            self._draw_card(parse_neurons(self.neuron)[0])
+
+    def _answer_again(self) -> None:
+        """Replace an approximate answer by the exact one; called from another thread."""
+        with self._lock:
+            if self._live is not None and self._live.attrs["approximate"]:
+                self._live = self._selections.correlates(self._samples.bools(self.samples))
+                self._follow_live()
+
     def _change_measure(self) -> None:
         with self._lock:
+            self._measures.value = self.measure
             slider = self._sliders[self.measure]
             self._slider_place.children = (slider,)
             self.threshold = slider.value
@@ -229,14 +304,16 @@ class Explorer(widgets.VBox):
             slider = self._sliders[self.measure]
             slider.value = min(max(self.threshold, _bottom(slider)), _top(slider))
             passing = values <= self.threshold if self.measure == "q" else values >= self.threshold
-            alive = ~self._correlates["dead"].values.astype(bool)
+            alive = ~self._mapped["dead"].values.astype(bool)
             kept = np.flatnonzero(here & passing & alive)
-            order = np.argsort(-folded(self._correlates["auc"].values[kept]), kind="stable")
+            order = np.argsort(-folded(self._mapped["auc"].values[kept]), kind="stable")
             self._shown = kept[order][:MAX_POINTS]
             self._count.value = self._count_html(len(kept), int((here & alive).sum()))
-            chosen = self._correlates.isel(neuron=self._shown)
+            chosen = self._mapped.isel(neuron=self._shown)
+            live = self._live is not None  # no control was run, none can be passed
+            passing = np.zeros(len(kept[:MAX_POINTS]), bool) if live else holds(chosen).values
             self._map.brush.selected = None
-            self._map.show(chosen["auc"].values, chosen["q"].values, holds(chosen).values)
+            self._map.show(chosen["auc"].values, chosen["q"].values, passing)
             self._fill_list()
 
     def _draw_spread(self, values: np.ndarray, largest: float | None) -> None:
@@ -263,10 +340,13 @@ class Explorer(widgets.VBox):
                 (f"{label}   AUC {auc:.2f}", label)
                 for label, auc in zip(labels, chosen["auc"].values.tolist(), strict=True)
             ]
-            self._list.options = texts
-            if self.neuron in labels:
-                self._list.value = self.neuron
-            elif labels:
+            with self._list.hold_sync():
+                self._list.value = None  # else the first of the new options takes the card
+                self._list.options = texts
+                if self.neuron in labels:
+                    self._list.value = self.neuron
+            # A selection of samples comes and goes: it does not take the card, nor make pictures.
+            if labels and self.neuron not in labels and self._live is None:
                 self._list.value = labels[0]
 
     def _show_card(self) -> None:
@@ -277,12 +357,12 @@ class Explorer(widgets.VBox):
             if self.neuron in [label for _, label in self._list.options]:
                 self._list.value = self.neuron
             neuron = parse_neurons(self.neuron)[0]
-            missing = self._missing_pictures(neuron)
+            missing = self._pictures.missing(neuron)
             self._draw_card(neuron, "Looking for exemplars and rendering …" if missing else "")
             if missing:
-                self._draw_card(neuron, self._make_pictures(neuron))
+                self._draw_card(neuron, self._pictures.make(neuron))
 
-    def _draw_card(self, neuron: tuple[str, int], note: str) -> None:
+    def _draw_card(self, neuron: tuple[str, int], note: str = "") -> None:
         index = self._recording.indexes["neuron"]
         activation = self._recording["activation"].isel(neuron=index.get_loc(neuron)).values
         self._card.value = card_html(
@@ -290,42 +370,28 @@ class Explorer(widgets.VBox):
             self._correlates,
             activation,
             self._cell,
-            exemplars=_holding(self._exemplars, neuron),
-            visualizations=_holding(self._visualizations, neuron),
-            note=note,
+            exemplars=self._pictures.exemplars(neuron),
+            visualizations=self._pictures.visualizations(neuron),
+            note=note or self._live_note(neuron),
         )
 
-    def _missing_pictures(self, neuron: tuple[str, int]) -> bool:
-        can_make = self._model is not None and self._data is not None
-        known = _holding(self._exemplars, neuron), _holding(self._visualizations, neuron)
-        return can_make and None in known
-
-    def _make_pictures(self, neuron: tuple[str, int]) -> str:
-        """Make what is missing; an error is said on the card rather than only in a log."""
-        try:
-            driven = _holding(self._exemplars, neuron)
-            if driven is None:
-                driven = find_exemplars(self._model, self._data, neuron, k=9, progress=False)
-                self._exemplars.append(driven)
-            if "image" not in driven:
-                return "no pictures: the samples are not images"
-            if _holding(self._visualizations, neuron) is None:
-                shape = tuple(driven.sizes[dim] for dim in ("channel", "y", "x"))
-                self._visualizations.append(
-                    visualize(
-                        self._model,
-                        neuron,
-                        shape,
-                        exemplars=driven,
-                        progress=False,
-                        **self._options,
-                    )
-                )
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        return ""
+    def _live_note(self, neuron: tuple[str, int]) -> str:
+        """What the card, which is about the signal, adds on the selected samples."""
+        if self._live is None:
+            return ""
+        one = self._live.isel(neuron=self._live.indexes["neuron"].get_loc(neuron))
+        sign = "about " if one.attrs["approximate"] else ""
+        return (
+            f"selected samples: AUC {sign}{float(one['auc']):.2f}, "
+            f"q {sign}{rounded_p(float(one['q']))}; below: {signal_of(self._correlates)}"
+        )
 
     # Numbers behind the views -------------------------------------------------------------
+
+    @property
+    def _mapped(self) -> xr.Dataset:
+        """The correlates in the views: of the selected samples, or of the signal."""
+        return self._correlates if self._live is None else self._live
 
     def _layer_counts(self) -> list[tuple[str, int]]:
         names = self._correlates.indexes["neuron"].get_level_values("layer")
@@ -336,7 +402,7 @@ class Explorer(widgets.VBox):
         return np.asarray(names.isin(self.layers)) if self.layers else np.ones(len(names), bool)
 
     def _values(self, measure: str) -> np.ndarray:
-        values = self._correlates[measure].values
+        values = self._mapped[measure].values
         if measure == "q":
             return values
         return folded(values) if measure == "auc" else np.abs(values)
@@ -359,23 +425,19 @@ class Explorer(widgets.VBox):
     def _count_html(self, passing: int, alive: int) -> str:
         sign = "≤" if self.measure == "q" else "≥"
         value = f"{self.threshold:.1e}" if self.measure == "q" else f"{self.threshold:.3f}"
+        of = " for the selected samples" if self._live is not None else ""
         more = f" The map shows the {MAX_POINTS} strongest." if passing > MAX_POINTS else ""
-        return (
-            '<div role="status" aria-live="polite" style="line-height:1.45">'
+        return status(
             f"<b>{passing}</b> of {alive} live neurons have "
-            f"{MEASURES[self.measure]} {sign} {value}.{more}</div>"
+            f"{MEASURES[self.measure]} {sign} {value}{of}.{more}"
         )
 
     def _picture(self) -> bytes:
         if not self.neuron:
             return explorer_png(self._correlates, None, None, None)
         neuron = parse_neurons(self.neuron)[0]
-        return explorer_png(
-            self._correlates,
-            neuron,
-            _holding(self._exemplars, neuron),
-            _holding(self._visualizations, neuron),
-        )
+        known = self._pictures.exemplars(neuron), self._pictures.visualizations(neuron)
+        return explorer_png(self._correlates, neuron, *known)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -385,10 +447,6 @@ class Explorer(widgets.VBox):
         data["image/png"] = self._picture()
         data["text/plain"] = f"Explorer of {self._correlates.sizes['neuron']} neurons"
         return data, metadata
-
-
-def _holding(datasets: list[xr.Dataset], neuron: tuple[str, int]) -> xr.Dataset | None:
-    return next((d for d in datasets if neuron in d.indexes["neuron"]), None)
 
 
 def _title(text: str) -> widgets.HTML:

@@ -1,4 +1,4 @@
-"""The explorer's two small plots: how the neurons spread, and how strong and sure each is."""
+"""The explorer's small plots: how neurons spread, how strong and sure each is, the samples."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import bqplot
 import numpy as np
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+PURPLE = "#CC79A7"
 
 # bqplot draws one SVG element a point; beyond this a page gets slow.
 MAX_POINTS = 2000
@@ -15,6 +16,15 @@ _MARGIN = {"top": 8, "bottom": 34, "left": 46, "right": 16}
 # A slider's track starts half a handle (8 px) inside it.
 SLIDER_MARGIN = "0 4px 0 34px"
 _LABEL = "var(--jp-ui-font-color1, #222)"
+# Marker and colour of each cell of the 2x2 table; "" where it is not known.
+SHAPES = {
+    "both right": ("circle", GREY),
+    "only A": ("triangle-up", ORANGE),
+    "only B": ("square", BLUE),
+    "neither": ("cross", PURPLE),
+    "": ("circle", BLUE),
+}
+_OPACITY, _FAINT = 0.85, 0.15
 
 
 class Spread:
@@ -142,6 +152,102 @@ class Map:
             selected_style={"stroke": BLUE, "stroke-width": "2"},
             unselected_style={"opacity": "0.25"},
         )
+
+
+class SampleMap:
+    """Samples by two of their numbers, to be lassoed; each cell of the 2x2 table has its shape.
+
+    Parameters
+    ----------
+    cell : array of str, shape (n_samples,)
+        The cell of each sample, a key of `SHAPES`.
+    """
+
+    def __init__(self, cell: np.ndarray) -> None:
+        self.scales = {"x": bqplot.LinearScale(), "y": bqplot.LinearScale()}
+        self._cell = cell
+        self._marks = {name: self._points(name) for name in SHAPES if name in cell}
+        self.drawn = np.arange(0)
+        # A lasso reports to every mark on its own: to this one, of all samples and unseen, once.
+        self.net = bqplot.Lines(x=[], y=[], scales=self.scales, opacities=[0.0], stroke_width=0.0)
+        self.lasso = bqplot.interacts.LassoSelector(
+            x_scale=self.scales["x"], y_scale=self.scales["y"], marks=[self.net], color=BLUE
+        )
+        self.across = bqplot.Axis(scale=self.scales["x"], tick_format="~g", label_color=_LABEL)
+        self.up = bqplot.Axis(
+            scale=self.scales["y"],
+            orientation="vertical",
+            tick_format="~g",
+            label_offset="34px",
+            label_color=_LABEL,
+        )
+        self.figure = bqplot.Figure(
+            marks=[*self._marks.values(), self.net],
+            axes=[self.across, self.up],
+            interaction=self.lasso,
+            fig_margin={**_MARGIN, "bottom": 44},
+            layout={"height": "330px", "width": "100%"},
+        )
+
+    def show(self, x: np.ndarray, y: np.ndarray, x_name: str, y_name: str) -> None:
+        """Draw the samples at these places; one that is not finite is left out."""
+        for axis, values, name in ((self.across, x, x_name), (self.up, y, y_name)):
+            low, high = _ends(values)
+            axis.scale.min, axis.scale.max = low, high
+            axis.tick_values, axis.label = _ticks(low, high), name
+        self.drawn = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+        for mark, places in (*self._by_cell(), (self.net, self.drawn)):
+            with mark.hold_sync():
+                mark.x, mark.y = x[places], y[places]
+
+    def lassoed(self) -> np.ndarray:
+        """The lassoed samples, as positions in what `show` was given."""
+        taken = self.net.selected
+        return self.drawn[[] if taken is None else np.asarray(taken, dtype=np.int64)]
+
+    def on_lasso(self, act: Callable[[], None]) -> None:
+        """Call ``act`` whenever the lassos hold other samples."""
+        self.net.observe(lambda change: act(), "selected")
+
+    def forget_lassos(self) -> None:
+        """Take the drawn lassos away."""
+        self.net.selected = None
+        self.lasso.reset()
+
+    def mark(self, selected: np.ndarray) -> None:
+        """Bring these samples (bool) out; without any, all look the same."""
+        for mark, places in self._by_cell():
+            here = np.flatnonzero(selected[places])
+            mark.selected = here if len(here) else None
+            mark.opacities = [_OPACITY if len(here) or not selected.any() else _FAINT]
+
+    def _by_cell(self) -> list[tuple[bqplot.Scatter, np.ndarray]]:
+        """Every mark with the samples it draws."""
+        cell = self._cell[self.drawn]
+        return [(mark, self.drawn[cell == name]) for name, mark in self._marks.items()]
+
+    def _points(self, cell: str) -> bqplot.Scatter:
+        marker, colour = SHAPES[cell]
+        return bqplot.Scatter(
+            x=np.zeros(0),
+            y=np.zeros(0),
+            scales=self.scales,
+            colors=[colour],
+            marker=marker,
+            default_size=36,
+            opacities=[_OPACITY],
+            stroke="#555555",
+            stroke_width=0.5,
+            unselected_style={"opacity": str(_FAINT)},
+        )
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Where an axis begins and ends so that no value lies on its edge."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    edge = 0.04 * (high - low) or 0.5
+    return low - edge, high + edge
 
 
 def _ticks(low: float, high: float, whole: bool = False) -> list[float]:

@@ -153,3 +153,10 @@ def test_one_layer_selected_by_xarray(recording):
     late = recording.sel(layer="late")
     assert nc.explore(late).neurons.sizes["neuron"] == 30
     assert nc.explore(late, nc.correlate(recording).sel(layer="late")).layers == ()
+
+
+def test_a_threshold_that_the_neuron_passes_leaves_it_on_the_card(explorer):
+    explorer.neuron = "late:7"
+    explorer.threshold = 0.001
+    assert explorer.neuron == "late:7"
+    assert explorer._list.value == "late:7"
