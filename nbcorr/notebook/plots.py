@@ -185,6 +185,7 @@ class SampleMap:
             marks=[*self._marks.values(), self.net],
             axes=[self.across, self.up],
             interaction=self.lasso,
+            display_toolbar=False,
             fig_margin={**_MARGIN, "bottom": 44},
             layout={"height": "330px", "width": "100%"},
         )
@@ -216,10 +217,9 @@ class SampleMap:
 
     def mark(self, selected: np.ndarray) -> None:
         """Bring these samples (bool) out; without any, all look the same."""
+        opacity = np.where(selected | ~selected.any(), _OPACITY, _FAINT)
         for mark, places in self._by_cell():
-            here = np.flatnonzero(selected[places])
-            mark.selected = here if len(here) else None
-            mark.opacities = [_OPACITY if len(here) or not selected.any() else _FAINT]
+            mark.opacities = opacity[places].tolist()
 
     def _by_cell(self) -> list[tuple[bqplot.Scatter, np.ndarray]]:
         """Every mark with the samples it draws."""
@@ -238,7 +238,6 @@ class SampleMap:
             opacities=[_OPACITY],
             stroke="#555555",
             stroke_width=0.5,
-            unselected_style={"opacity": str(_FAINT)},
         )
 
 

@@ -18,6 +18,8 @@ from nbcorr.notebook.plots import MAX_POINTS, SHAPES, SampleMap
 
 # Two sets of ranks may be kept: within strata, and for selections of whole strata.
 _MEMORY = 1 << 30
+# As the columns of the explorer above, so that this plot begins where its map does.
+_COLUMN = {"padding": "4px 8px", "min_width": "260px", "overflow": "visible"}
 _NO_GROUP = ("", None)
 _GLYPHS = {"both right": "●", "only A": "▲", "only B": "■", "neither": "✚"}
 
@@ -122,9 +124,9 @@ class Samples(widgets.VBox):
         self._place = widgets.VBox()
         bar = widgets.HBox(
             [self.opener, self.back, self.said],
-            layout={"flex_flow": "row wrap", "align_items": "center"},
+            layout={"flex_flow": "row wrap", "align_items": "center", "padding": "4px 8px"},
         )
-        super().__init__(children=[bar, self._place], layout={"padding": "4px 8px"})
+        super().__init__(children=[bar, self._place])
         self.opener.observe(lambda change: self._open(change["new"]), "value")
         self.group.observe(lambda change: self._take_group(change["new"]), "value")
         self.back.on_click(lambda button: self._take(np.zeros(len(self.ids), bool), ""))
@@ -186,8 +188,8 @@ class Samples(widgets.VBox):
         controls = [self.group, self.across, self.up, widgets.HTML(self._legend()), self.count]
         return widgets.HBox(
             [
-                widgets.VBox(controls, layout={"flex": "1 1 270px", "min_width": "260px"}),
-                widgets.VBox([self.map.figure], layout={"flex": "2.8 1 320px", "min_width": "0"}),
+                widgets.VBox(controls, layout={**_COLUMN, "flex": "1 1 270px"}),
+                widgets.VBox([self.map.figure], layout={**_COLUMN, "flex": "2.8 1 700px"}),
             ],
             layout={"flex_flow": "row wrap", "align_items": "flex-start"},
         )

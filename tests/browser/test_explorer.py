@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import nbformat
+from playwright.sync_api import Locator
 
 import nbcorr as nc
 from tests.conftest import planted_recording
@@ -92,6 +93,98 @@ def test_python_follows_layer_threshold_and_brush(lab: JupyterTab) -> None:
     view.get_by_text("AUC ≥ 0.550").wait_for()
     notebook.close()
     assert lab.console_errors == []
+
+
+RECORDING = """
+from tests.browser import synthetic
+recording = synthetic.recording(twins=2)
+rng = np.random.default_rng(3)
+recording = recording.assign_coords(
+    confidence=("sample", rng.random(600)), loss=("sample", rng.random(600) * 2)
+)
+explorer = nc.explore(recording)
+explorer
+"""
+
+
+def test_samples_are_selected_by_keyboard_and_by_lasso(lab: JupyterTab) -> None:
+    notebook = lab.open_notebook([SETUP, RECORDING])
+    notebook.run_all()
+    view = notebook.output(1)
+    view.locator(".nbcorr-card").wait_for()
+    signal = notebook.python("explorer.neurons['auc'].values.tolist()")
+
+    # Open the row with the keyboard; nothing is selected by that.
+    opener = view.locator(".widget-toggle-button", has_text="Samples")
+    opener.focus()
+    opener.press("Space")
+    plot = view.locator(".bqplot").nth(2)
+    plot.wait_for()
+    assert notebook.python("explorer.samples") == []
+    back = view.get_by_role("button", name="Back to relative_performance")
+    assert back.is_disabled()
+
+    # "only A" by the keyboard: Python, the map's line and the sentence follow.
+    group = view.get_by_label("Select")
+    group.focus()
+    for key in ("Space", "ArrowDown", "Enter"):  # opened first: a bare arrow belongs to Lab
+        group.press(key)
+    only_a = "recording.sample.values[recording.relative_performance.values == 1].tolist()"
+    eventually(lambda: notebook.python(f"explorer.samples == tuple({only_a})"))
+    view.get_by_text("for the selected samples").wait_for()
+    view.get_by_text("selected samples of 600 against the others of the same label").wait_for()
+    assert notebook.python("explorer.measure") == "auc"
+    plot.scroll_into_view_if_needed()
+    lab.screenshot("explorer-samples-only-a")
+
+    # A lasso around the upper left of the plot takes samples of high loss and low confidence.
+    draw_lasso(lab, plot, [(0.1, 0.06), (0.5, 0.06), (0.5, 0.4), (0.1, 0.4)])
+    few = eventually(lambda: 0 < notebook.python("len(explorer.samples)") < 200)
+    assert few
+    taken = "recording.sel(sample=list(explorer.samples))"
+    eventually(lambda: notebook.python(f"float({taken}['loss'].min())") > 1)
+    assert notebook.python(f"float({taken}['confidence'].max())") < 0.6
+    points = "sorted(round(float(v), 9) for mark in explorer._map._places for v in mark.x)"
+    live = "sorted(round(float(v), 9) for v in explorer.neurons['auc'].values)"
+    eventually(lambda: notebook.python(f"{points} == {live}"))
+    assert notebook.python("explorer.neurons['auc'].values.tolist()") != signal
+    assert group.input_value() == "…"
+    lab.screenshot("explorer-samples-light")
+    lab.theme("dark")
+    lab.screenshot("explorer-samples-dark")
+    view.locator(".nbcorr-card").scroll_into_view_if_needed()
+    lab.screenshot("explorer-samples-dark-top")
+    lab.theme("light")
+
+    # A second lasso adds to the first; a group chosen takes both away.
+    first = notebook.python("len(explorer.samples)")
+    draw_lasso(lab, plot, [(0.6, 0.5), (0.9, 0.5), (0.9, 0.8), (0.6, 0.8)])
+    eventually(lambda: notebook.python("len(explorer.samples)") > first)
+    group.select_option(index=6)  # after the four cells: "label 1"
+    eventually(lambda: notebook.python(f"bool(({taken}.label == 1).all())"))
+    eventually(lambda: plot.locator(".lassoselector path").count() == 0)
+    view.get_by_text("against the others: ").wait_for()
+
+    # And back to the signal.
+    back.click()
+    eventually(lambda: notebook.python("explorer.samples") == [])
+    eventually(lambda: notebook.python("explorer.neurons['auc'].values.tolist()") == signal)
+    assert group.input_value() == "…"
+    notebook.close()
+    assert lab.console_errors == []
+
+
+def draw_lasso(tab: JupyterTab, plot: Locator, corners: list[tuple[float, float]]) -> None:
+    """Drag the mouse around these corners, given as shares of the plot's size."""
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    path = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    tab.page.mouse.move(*path[0])
+    tab.page.mouse.down()
+    for x, y in path[1:]:
+        tab.page.mouse.move(x, y, steps=4)
+    tab.page.mouse.up()
 
 
 def test_notebook7_shows_the_explorer_and_python_follows(notebook7: JupyterTab) -> None:

@@ -204,9 +204,11 @@ def test_lassoed_samples_are_selected_and_empty_lassos_give_them_back(explorer):
     row.opener.value = True
     lasso(explorer, [4, 9])
     assert explorer.samples == (4, 9)
-    assert sum(len(mark.selected) for mark in row.map._marks.values() if mark.selected is not None)
+    opacities = np.concatenate([mark.opacities for mark in row.map._marks.values()])
+    assert (opacities == opacities.max()).sum() == 2
     lasso(explorer, [])
     assert explorer.samples == ()
+    assert {o for mark in row.map._marks.values() for o in mark.opacities} == {opacities.max()}
 
 
 def test_lassos_taken_away_do_not_undo_a_selection_made_otherwise(explorer):
