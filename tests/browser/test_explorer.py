@@ -174,6 +174,33 @@ def test_samples_are_selected_by_keyboard_and_by_lasso(lab: JupyterTab) -> None:
     assert lab.console_errors == []
 
 
+SLOW = """
+import threading
+from nbcorr.correlation.live import LiveCorrelates
+go_on, rank = threading.Event(), LiveCorrelates._rank
+LiveCorrelates._seconds = lambda self: 100.0
+LiveCorrelates._rank = lambda self: (go_on.wait(60), rank(self))
+"""
+
+
+def test_an_approximate_answer_is_replaced_on_the_page_by_itself(lab: JupyterTab) -> None:
+    notebook = lab.open_notebook([SETUP, SLOW, RECORDING])
+    notebook.run_all()
+    view = notebook.output(2)
+    view.get_by_role("button", name="Samples").click()
+    view.get_by_label("Select").select_option(index=1)
+    view.get_by_text("Approximate (AUC ± ").wait_for()
+    view.get_by_text("AUC about ").wait_for()
+    lab.screenshot("explorer-samples-approximate")
+    notebook.python("go_on.set()")
+    eventually(lambda: view.get_by_text("Approximate (AUC ± ").count() == 0)
+    view.get_by_text("selected samples of 600 against").wait_for()
+    assert view.get_by_text("AUC about ").count() == 0
+    assert notebook.python("explorer.neurons.attrs['approximate']") == 0
+    notebook.close()
+    assert lab.console_errors == []
+
+
 def draw_lasso(tab: JupyterTab, plot: Locator, corners: list[tuple[float, float]]) -> None:
     """Drag the mouse around these corners, given as shares of the plot's size."""
     plot.scroll_into_view_if_needed()

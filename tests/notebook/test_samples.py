@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import threading
 
 import dask.array
@@ -294,6 +295,17 @@ def test_an_error_is_said_in_the_row(explorer, monkeypatch):
     explorer._samples.group.value = ("cell", "only A")
     assert "ZeroDivisionError" in explorer._samples.said.value
     assert explorer.samples == ()
+
+
+def test_what_the_user_calls_things_is_text(recording):
+    hostile = "<img src=x onerror=alert(1)>"
+    named = recording.assign_coords({hostile: ("sample", np.arange(600) % 3)})
+    explorer = nc.explore(named, nc.correlate(named, strata=hostile, controls=()))
+    explorer._samples.opener.value = True
+    explorer.samples = tuple(range(0, 600, 7))
+    said = (explorer._samples.said, explorer._samples.count, explorer._card, explorer._count)
+    assert f"of the same {html.escape(hostile)}" in explorer._samples.said.value
+    assert all("<img src=x" not in view.value for view in said)
 
 
 # While it is approximate, and on disk
