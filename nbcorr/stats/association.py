@@ -9,10 +9,11 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import ndtr
 
-from nbcorr.stats.cma import cma_statistics
+from nbcorr.stats.centred import doubled_ranks
+from nbcorr.stats.cma import Monotone, make_target, monotone_association
 from nbcorr.stats.design import Design, make_design, stratum_codes
 from nbcorr.stats.intervals import logit_interval
-from nbcorr.stats.ranks import as_real, midranks, row_blocks, tie_term
+from nbcorr.stats.ranks import as_real, midranks, row_blocks
 from nbcorr.stats.sorting import (
     COUNTABLE,
     LEANABLE,
@@ -24,10 +25,12 @@ from nbcorr.stats.sorting import (
 )
 from nbcorr.stats.tails import tail_p
 from nbcorr.stats.vanelteren import Pooled, pool_strata, skewed_p, skewness, stratum_of
+from nbcorr.stats.within import without_nan
 
 STATISTICS = 1 << 15  # neurons times strata whose statistics are computed at once
 COUNTS = 1 << 17  # neurons times strata times signals whose whole numbers are kept at once
 NEURONS = 8  # at least
+RANKED = 1 << 16  # values ranked at a time: with what is made of them they stay in the cache
 APART = ("tied", "z_unstratified", "skewness", "skewness_unstratified")
 SHARES = 4  # blocks for each thread, if neurons are many
 
@@ -133,13 +136,7 @@ def associate(
     strata around the common AUC, on the logit scale.
     """
     values, design = checked(x, y, strata, level)
-    if values.dtype.kind not in "iuf":
-        values = as_real(values)
-    if countable(design):
-        return _by_counts(values, [design], level, threads)[0]
-    blocks = row_blocks(len(values), design.n) or [slice(0, 0)]
-    parts = in_threads(lambda part: _rows_by_ranks(values[part], design, level), blocks, threads)
-    return _assembled(values, parts, design, level)
+    return _associations(values, [design], level, threads)[0]
 
 
 def associate_many(
@@ -152,8 +149,9 @@ def associate_many(
 ) -> list[Association]:
     """Associate every neuron with each of several signals, within strata.
 
-    The same as `associate` for each signal; but with binary signals, and numba on a processor
-    with AVX-512, every neuron is sorted only once.
+    The same as `associate` for each signal; but every neuron is ranked only once for those that
+    are not binary, and sorted only once for those that are, where numba is installed and the
+    processor has AVX-512.
 
     Parameters
     ----------
@@ -176,12 +174,8 @@ def associate_many(
             f"the signals have shape {np.shape(signals)}; expected (n_signals, n_samples)"
         )
     codes = None if strata is None else stratum_codes(strata, np.shape(signals)[1])
-    made = [checked(x, signal, codes, level) for signal in signals]
-    if made and all(countable(design) for _, design in made):
-        values = made[0][0]
-        real = values if values.dtype.kind in "iuf" else as_real(values)
-        return _by_counts(real, [design for _, design in made], level, threads)
-    return [associate(x, signal, codes, level, threads=threads) for signal in signals]
+    designs = [checked(x, signal, codes, level)[1] for signal in signals]
+    return _associations(np.asarray(x), designs, level, threads)
 
 
 def checked(
@@ -214,6 +208,21 @@ def unstratified(design: Design) -> Design:
 def two_sided(z: np.ndarray) -> np.ndarray:
     """The normal p-value of a standardised statistic."""
     return 2 * ndtr(-np.abs(z))
+
+
+def _associations(
+    values: np.ndarray, designs: list[Design], level: float, threads: int
+) -> list[Association]:
+    """The association with each signal, of any kind."""
+    real = values if values.dtype.kind in "iuf" else as_real(values)
+    counted = [i for i, design in enumerate(designs) if countable(design)]
+    ranked = [i for i in range(len(designs)) if i not in counted]
+    found: dict[int, Association] = {}
+    for kind, several in ((_by_counts, counted), (_by_ranks, ranked)):
+        if several:
+            own = kind(real, [designs[i] for i in several], level, threads)
+            found.update(zip(several, own, strict=True))
+    return [found[i] for i in range(len(designs))]
 
 
 def _by_counts(
@@ -322,23 +331,42 @@ def _tail_p(
     return skewed_p(values, z, tied, skew, design)
 
 
-def _rows_by_ranks(values: np.ndarray, design: Design, level: float) -> dict[str, np.ndarray]:
-    """A signal of any values: everything follows from mid-ranks."""
-    rows = as_real(values)
-    dead = np.isnan(rows).any(axis=1) | (rows == rows[:, :1]).all(axis=1)
-    alive = rows[~dead]
-    rho, largest, z = _spearman(midranks(alive), design)
-    columns = _columns(cma_statistics(alive, design), rho, largest, level)
-    columns["z_unstratified"] = z
-    spread = {name: np.full(len(rows), np.nan) for name in columns}
-    for name, column in columns.items():
-        spread[name][~dead] = column
-    return {
-        **spread,
-        "zeros": np.count_nonzero(rows == 0, axis=1) / design.n,
-        "dead": dead,
-        "tied": tie_term(rows) / (float(design.n) ** 3 - design.n),
-    }
+def _by_ranks(
+    values: np.ndarray, designs: list[Design], level: float, threads: int
+) -> list[Association]:
+    """Signals of any values: everything follows from mid-ranks, found once for all signals."""
+    n = designs[0].n
+    compile_it = compiled(values.size) and n <= COUNTABLE
+    targets = [make_target(design) for design in designs]
+
+    def rows_of(block: slice) -> list[Monotone]:
+        rows, _ = without_nan(values[block])
+        ranks = doubled_ranks(rows, True)[0] if compile_it else 2 * midranks(rows) - (n + 1)
+        return [monotone_association(ranks, target, compile_it) for target in targets]
+
+    by_block = in_threads(rows_of, row_blocks(len(values), n, RANKED) or [slice(0, 0)], threads)
+    zeros = np.array([np.count_nonzero(row == 0) for row in values]) / n
+    found = []
+    for i, (design, target) in enumerate(zip(designs, targets, strict=True)):
+        blocks = zip(*(block[i] for block in by_block), strict=True)
+        own = Monotone(*map(np.concatenate, blocks))
+        columns = _from_ranks(own, zeros, target.pairs, n, level)
+        found.append(_assembled(values, [columns], design, level))
+    return found
+
+
+def _from_ranks(
+    found: Monotone, zeros: np.ndarray, pairs: int, n: int, level: float
+) -> dict[str, np.ndarray]:
+    """Columns from what was found in the ranks."""
+    pooled = Pooled(found.cma, found.z, found.variance, pairs)
+    columns = _columns(pooled, found.rho, found.rho_max, level)
+    columns["z_unstratified"] = found.z_unstratified
+    dead = found.squares == 0
+    for column in columns.values():
+        column[dead] = np.nan
+    tied = 1 - 3 * found.squares / (float(n) ** 3 - n)
+    return {**columns, "zeros": zeros, "dead": dead, "tied": tied}
 
 
 def _columns(
@@ -355,20 +383,3 @@ def _columns(
         "z": pooled.z,
         "p": two_sided(pooled.z),
     }
-
-
-def _spearman(ranks: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Spearman's rho, the largest it could be, and the z of `cma_statistics` without strata."""
-    n = design.n
-    centre = (n + 1) / 2
-    target = midranks(design.signal) - centre
-    own = ranks - centre
-    product, spread = own @ target, np.sum(target * target)
-    squares = np.sum(own * own, axis=1)
-    scale = np.sqrt(squares * spread)
-    ordered = np.sort(own, axis=1)
-    upward = np.sort(target)
-    largest = np.maximum(ordered @ upward, -(ordered @ upward[::-1]))
-    weight = 1 / (n * (n + 1))
-    null = weight**2 * spread * squares / (n - 1)
-    return product / scale, largest / scale, weight * product / np.sqrt(null)

@@ -7,12 +7,17 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nbcorr.stats import associate
-from nbcorr.stats.cma import cma_statistics
+from nbcorr.stats import associate, associate_many, sorting
+from nbcorr.stats.centred import doubled_ranks
+from nbcorr.stats.cma import make_target, monotone_association
 from nbcorr.stats.design import make_design
 from nbcorr.stats.sorting import count
 from nbcorr.stats.vanelteren import pool_strata, stratum_of
+
+NUMBA = sorting.numba_available()
 
 
 def literal_cma(neuron, signal):
@@ -23,6 +28,45 @@ def literal_cma(neuron, signal):
 
     f, g = grade(neuron), grade(signal)
     return (np.mean((f - 0.5) * (g - 0.5)) / np.mean((g - 0.5) ** 2) + 1) / 2
+
+
+def literal_statistics(neuron, design):
+    """CMA, z and variance from pairs of samples."""
+    product = spread = null = 0
+    parts = []
+    for samples in design.strata:
+        x, y, n = neuron[samples], design.signal[samples], len(samples)
+        above_x = (x > x[:, None]) + (x == x[:, None]) / 2
+        above_y = (y > y[:, None]) + (y == y[:, None]) / 2
+        own, target = scipy.stats.rankdata(x) - (n + 1) / 2, scipy.stats.rankdata(y) - (n + 1) / 2
+        weight = 1 / (n * (n + 1))
+        product += weight * (own @ target)
+        spread += weight * (target @ target)
+        null += weight**2 * (own @ own) * (target @ target) / (n - 1)
+        # A sample counts itself, and is counted in the ranks of every other.
+        each = own * target + above_x @ target + above_y @ own
+        itself = target * target + 2 * (above_y @ target)
+        parts.append((weight, each, itself, own @ target, target @ target))
+    agc = product / spread
+    variance = 0
+    for weight, each, itself, c, d in parts:
+        n = len(each)
+        influence = weight * (each - agc * itself - 2 * (c - agc * d) / n)
+        variance += n / (n - 1) * (influence @ influence)
+    return (agc + 1) / 2, product / np.sqrt(null) if null else 0, variance / (2 * spread) ** 2
+
+
+def monotone_of(rows, design, compile_it=False):
+    """`monotone_association` of rows without NaN."""
+    ranks = doubled_ranks(np.asarray(rows), False)[0]
+    return monotone_association(ranks, make_target(design), compile_it)
+
+
+def assert_same(one, other):
+    """Every number of the two, bit by bit."""
+    one, other = (own._asdict() if isinstance(own, tuple) else vars(own) for own in (one, other))
+    for name, column in one.items():
+        np.testing.assert_array_equal(column, other[name], err_msg=name)
 
 
 def sizes(design, samples):
@@ -65,16 +109,16 @@ def test_is_spearman_where_nothing_ties(case):
 def test_is_van_elteren_where_the_signal_is_binary(case, stratified):
     x, y, strata = case
     design = make_design(y > 0.4, strata if stratified else None)
-    general = cma_statistics(x, design)
+    general = monotone_of(x, design)
     binary = pool_strata(
         [
             stratum_of(count(x[:, s], np.flatnonzero(design.signal[s]), False), *sizes(design, s))
             for s in design.strata
         ]
     )
-    np.testing.assert_allclose(general.auc, binary.auc, atol=1e-12)
+    np.testing.assert_allclose(general.cma, binary.auc, atol=1e-12)
     np.testing.assert_allclose(general.z, binary.z, atol=1e-10)
-    assert general.pairs == binary.pairs
+    assert make_target(design).pairs == binary.pairs
     # DeLong divides by n1 - 1 and n0 - 1, and counts the spread of the AUC between strata with
     # the positives and again with the negatives.
     assert (general.variance <= binary.variance * 1.03).all()
@@ -122,3 +166,112 @@ def test_a_block_without_a_live_neuron():
     assert result.dead.all()
     assert np.isnan(result.auc).all()
     assert associate(np.ones((0, 10)), np.arange(10.0)).auc.shape == (0,)
+
+
+values = st.sampled_from([-np.inf, -2.5, -0.0, 0.0, 0.0, 0.0, 1e-40, 1.0, 3.0, np.inf])
+
+
+@given(data=st.data(), n=st.integers(3, 30), dtype=st.sampled_from(["f2", "f4", "f8"]))
+@settings(max_examples=150, deadline=None)
+def test_equals_its_pairs_whatever_ties(data, n, dtype):
+    row = st.lists(values, min_size=n, max_size=n)
+    x = np.array(data.draw(st.lists(row, min_size=1, max_size=3)), dtype=dtype)
+    whole = st.lists(st.integers(0, 4), min_size=n, max_size=n)
+    y, strata = np.array(data.draw(whole)), np.array(data.draw(whole)) // 2
+    # One stratum in which the signal varies, and two values more than a binary signal has.
+    y[:3], strata[:3] = (0, 2, 5), 0
+    design = make_design(y, strata)
+    found = monotone_of(x, design, NUMBA)
+    assert_same(found, monotone_of(x, design, False))
+    for i, neuron in enumerate(x):
+        cma, z, variance = literal_statistics(neuron, design)
+        assert found.cma[i] == pytest.approx(cma, abs=1e-12)
+        assert found.z[i] == pytest.approx(z, abs=1e-12)
+        assert found.variance[i] == pytest.approx(variance, rel=1e-9, abs=1e-14)
+        constant = (neuron == neuron[0]).all()
+        assert (found.squares[i] == 0) == constant
+        if not constant:
+            own, target = scipy.stats.rankdata(neuron), scipy.stats.rankdata(y)
+            rho = np.corrcoef(own, target)[0, 1]
+            assert found.rho[i] == pytest.approx(rho, abs=1e-12)
+            assert found.z_unstratified[i] == pytest.approx(rho * np.sqrt(n - 1), abs=1e-12)
+            paired = [np.corrcoef(np.sort(own), np.sort(target)[::step])[0, 1] for step in (1, -1)]
+            assert found.rho_max[i] == pytest.approx(np.abs(paired).max(), abs=1e-12)
+
+
+@pytest.fixture(scope="module", params=["continuous", "ordinal"])
+def large(request):
+    """Long rows, dense and sparse, with a dead one and a NaN, and a signal with strata.
+
+    The signal is constant in one of these.
+    """
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(12, 3000)).astype(np.float32)
+    y = x[0] + x[5] + rng.normal(size=3000)
+    x[3:6], x[6:9] = np.maximum(x[3:6], 0), np.maximum(x[6:9] - 2, 0)
+    x[9], x[10, 17] = 2, np.nan
+    strata = rng.integers(0, 9, 3000)
+    y = np.round(y) if request.param == "ordinal" else y
+    return x, np.where(strata == 4, 1, y), strata
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_numba_changes_no_number(monkeypatch, large, stratified, dtype):
+    x, y, strata = large
+    x, strata = x.astype(dtype), strata if stratified else None
+    found = {}
+    for compile_above in (0, 10**9):
+        monkeypatch.setattr(sorting, "COMPILE_ABOVE", compile_above)
+        monkeypatch.setattr(sorting, "LOADED", 1)
+        found[compile_above] = associate(x, y, strata)
+    assert_same(found[0], found[10**9])
+    assert found[0].dead.tolist() == [False] * 9 + [True, True, False]
+    design = make_design(y, strata)
+    for i in np.flatnonzero(~found[0].dead):
+        expected = literal_statistics(x[i], design)
+        found_here = found[0].auc[i], found[0].z[i]
+        assert found_here == pytest.approx(expected[:2], abs=1e-12)
+
+
+@pytest.mark.parametrize("compile_it", sorted({False, NUMBA}))
+def test_rows_do_not_depend_on_their_block(large, compile_it):
+    x, y, strata = large
+    rows, design = x[:9], make_design(y, strata)
+    alone = [monotone_of(row[None], design, compile_it) for row in rows]
+    together = monotone_of(rows, design, compile_it)
+    assert_same(together, type(together)(*map(np.concatenate, zip(*alone, strict=True))))
+
+
+@pytest.mark.parametrize("compile_it", sorted({False, NUMBA}))
+def test_perfect_order_in_every_stratum_varies_not(compile_it):
+    rng = np.random.default_rng(8)
+    strata = rng.integers(0, 37, 400)
+    y = np.round(rng.normal(size=400), 1)
+    x = np.array([y**3 - 50 * strata, 50 * strata - y])
+    found = monotone_of(x, make_design(y, strata), compile_it)
+    assert found.cma.tolist() == [1, 0]
+    assert found.variance.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_signals_of_all_kinds_at_once(large, threads):
+    x, y, strata = large
+    signals = np.array([y, y > 1, np.sin(y), y < 0])
+    together = associate_many(x, signals, strata, threads=threads)
+    for found, signal in zip(together, signals, strict=True):
+        assert_same(found, associate(x, signal, strata))
+
+
+def test_enough_samples_that_sums_need_all_their_bits():
+    """Sums of cubes of half a million lie beyond the whole numbers that a float64 tells apart."""
+    n = 500_000
+    rng = np.random.default_rng(9)
+    y = rng.normal(size=n)
+    x = np.maximum(y + rng.normal(size=n), 0).astype(np.float32)[None]
+    design = make_design(y)
+    compiled, plain = (monotone_of(x, design, kind) for kind in (NUMBA, False))
+    for name, a, b in zip(compiled._fields, compiled, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=name)
+    expected = scipy.stats.spearmanr(x[0], y).statistic
+    assert compiled.rho[0] == pytest.approx(expected, abs=1e-12)
