@@ -73,14 +73,14 @@ def extremes(place, running):  # type: ignore[no-untyped-def]
 
     Counts in `place` become the position of the first sample of each rank.
     """
-    n = len(running) - 1
-    squares, best, worst, start = 0, 0, 0, 0
+    n = np.uint64(len(running) - 1)
+    squares, best, worst, start = 0, 0, 0, np.uint64(0)
     for value in range(len(place)):
-        size = np.int64(place[value])
-        place[value] = start
+        size = np.uint64(place[value])
+        place[value] = np.uint32(start)
         if size:
-            rank, end = value - n, start + size
-            squares += size * rank * rank
+            rank, end = value - np.int64(n), start + size
+            squares += np.int64(size) * rank * rank
             best += rank * (running[end] - running[start])
             worst += rank * (running[n - start] - running[n - end])
             start = end
@@ -133,14 +133,21 @@ def walk(pairs, target, within, through_own):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def add_through_target(within, target, each):  # type: ignore[no-untyped-def]
-    """Add what goes through a sample itself, and the ranks of those with a larger target."""
-    n = len(target)
-    after, start = 0, 0
-    while start < n:
-        before, end = after, start
-        while end < n and target[end] == target[start]:
-            after += within[end]
-            end += 1
-        for i in range(start, end):
-            each[i] += within[i] * target[i] - (before + after)
-        start = end
+    """Add what goes through a sample itself, and through those above it in the target.
+
+    The ranks sum to 0: twice those above and once those that tie are those above less those below.
+    """
+    below, through = 0, 0
+    last = target[0]
+    for i in range(len(target)):
+        if target[i] != last:
+            below, last = through, target[i]
+        each[i] += within[i] * target[i] - below
+        through += within[i]
+    above, through = 0, 0
+    for j in range(len(target)):
+        i = np.uint64(len(target) - 1 - j)
+        if target[i] != last:
+            above, last = through, target[i]
+        each[i] += above
+        through += within[i]
