@@ -23,14 +23,13 @@ from nbcorr.network.neurons import neuron_label, parse_neurons
 from nbcorr.notebook.card import card_html
 from nbcorr.notebook.fallback import explorer_png
 from nbcorr.notebook.on_demand import Pictures
-from nbcorr.notebook.plots import MAX_POINTS, SLIDER_MARGIN, Map, Spread
-from nbcorr.notebook.samples import Samples, Selections, status
+from nbcorr.notebook.plots import MAX_POINTS, Map
+from nbcorr.notebook.samples import Samples, Selections
+from nbcorr.notebook.threshold import MEASURES, ThresholdPicker
 from nbcorr.recording.arrays import over_neurons
 
-MEASURES = {"rho": "|ρ|", "auc": "AUC", "q": "q"}
 # What is known of a selection of samples at once.
 _LIVE_MEASURES = ("auc", "q")
-_LOWEST_Q = -12
 
 
 def explore(
@@ -166,8 +165,6 @@ class Explorer(widgets.VBox):
 
     def _build(self) -> None:
         wide = {"width": "auto"}
-        # Under the histogram, along its axis; the line of text below says the value.
-        below: dict[str, Any] = {"readout": False, "layout": {**wide, "margin": SLIDER_MARGIN}}
         self._head = widgets.HTML(_head_html(self._correlates, self._cell))
         self._layer_list = widgets.SelectMultiple(
             options=[(f"{name}  ({count})", name) for name, count in self._layer_counts()],
@@ -175,37 +172,17 @@ class Explorer(widgets.VBox):
             layout=wide,
             tooltip="Layers; none chosen: all",
         )
-        self._measures = widgets.ToggleButtons(
-            options=[(text, name) for name, text in MEASURES.items()],
-            style={"button_width": "56px"},
-            tooltips=["Spearman's rho, unsigned", "AUC or 1 - AUC, within strata", "BH q"],
-        )
-        self._sliders: dict[str, Any] = {
-            "rho": widgets.FloatSlider(min=0, max=1, step=0.005, **below),
-            "auc": widgets.FloatSlider(value=0.5, min=0.5, max=1, step=0.005, **below),
-            "q": widgets.FloatLogSlider(value=1, min=_LOWEST_Q, max=0, step=0.1, **below),
-        }
-        self._spread, self._map = Spread(), Map()
-        self._count = widgets.HTML()
+        self._picker, self._map = ThresholdPicker(), Map()
         self._list = widgets.Select(options=[], rows=6, layout=wide, tooltip="Neurons by effect")
         self._card = widgets.HTML()
         self._samples = Samples(
             self._recording, self._cell, signal_of(self._correlates), self._take_samples
         )
-        self._slider_place = widgets.VBox([self._sliders["rho"]])
         column = {"padding": "4px 8px", "min_width": "260px", "overflow": "visible"}
         self._body = widgets.HBox(
             [
                 widgets.VBox(
-                    [
-                        _title("Layers"),
-                        self._layer_list,
-                        _title("Threshold"),
-                        self._measures,
-                        self._spread.figure,
-                        self._slider_place,
-                        self._count,
-                    ],
+                    [_title("Layers"), self._layer_list, _title("Threshold"), self._picker],
                     layout={**column, "flex": "1 1 270px"},
                 ),
                 widgets.VBox(
@@ -219,9 +196,8 @@ class Explorer(widgets.VBox):
 
     def _wire(self) -> None:
         traitlets.link((self._layer_list, "value"), (self, "layers"))
-        self._measures.observe(self._take_measure, "value")
-        for name, slider in self._sliders.items():
-            slider.observe(self._when(name, self._take_threshold), "value")
+        self._picker.on_measure(self._take_measure)
+        self._picker.on_threshold(self._take_threshold)
         self._map.on_brush(self._fill_list)
         self._list.observe(self._take_neuron, "value")
         self.observe(lambda change: self._change_measure(), "measure")
@@ -229,18 +205,15 @@ class Explorer(widgets.VBox):
         self.observe(lambda change: self._show_card(), "neuron")
         self.observe(lambda change: self._change_samples(), "samples")
 
-    def _when(self, measure: str, act: Callable[[float], None]) -> Callable[[Any], None]:
-        return lambda change: act(change["new"]) if self.measure == measure else None
-
     def _take_threshold(self, value: float) -> None:
         self.threshold = value
 
-    def _take_measure(self, change: dict[str, Any]) -> None:
+    def _take_measure(self, measure: str) -> None:
         try:
-            self.measure = change["new"]
+            self.measure = measure
         except ValueError as refused:
-            self._measures.value = self.measure
-            self._count.value = status(html.escape(str(refused)))
+            self._picker.use(self.measure)
+            self._picker.say(html.escape(str(refused)))
 
     def _take_neuron(self, change: dict[str, Any]) -> None:
         if change["new"]:
@@ -253,8 +226,9 @@ class Explorer(widgets.VBox):
         """Show what the neurons make of the selection, or the signal's correlates again."""
         with self._lock:
             selected = self._samples.bools(self.samples)
+            if self._live is None:
+                self._samples.say("Ranking the neurons …")
             try:
-                self._samples.say("Ranking the neurons …" if self._live is None else "")
                 live = self._selections.correlates(selected) if selected.any() else None
             except Exception:
                 self.samples = ()
@@ -288,10 +262,7 @@ class Explorer(widgets.VBox):
 
     def _change_measure(self) -> None:
         with self._lock:
-            self._measures.value = self.measure
-            slider = self._sliders[self.measure]
-            self._slider_place.children = (slider,)
-            self.threshold = slider.value
+            self.threshold = self._picker.use(self.measure)
             self._filter()
 
     def _filter(self) -> None:
@@ -300,37 +271,19 @@ class Explorer(widgets.VBox):
             here = self._in_layers()
             values = self._values(self.measure)
             largest = self._largest_possible() if self.measure == "rho" else None
-            self._draw_spread(values[here], largest)
-            slider = self._sliders[self.measure]
-            slider.value = min(max(self.threshold, _bottom(slider)), _top(slider))
+            self._picker.show(values[here], self.threshold, largest)
             passing = values <= self.threshold if self.measure == "q" else values >= self.threshold
             alive = ~self._mapped["dead"].values.astype(bool)
             kept = np.flatnonzero(here & passing & alive)
             order = np.argsort(-folded(self._mapped["auc"].values[kept]), kind="stable")
             self._shown = kept[order][:MAX_POINTS]
-            self._count.value = self._count_html(len(kept), int((here & alive).sum()))
+            self._picker.say(self._count_html(len(kept), int((here & alive).sum())))
             chosen = self._mapped.isel(neuron=self._shown)
             live = self._live is not None  # no control was run, none can be passed
             passing = np.zeros(len(kept[:MAX_POINTS]), bool) if live else holds(chosen).values
             self._map.brush.selected = None
             self._map.show(chosen["auc"].values, chosen["q"].values, passing)
             self._fill_list()
-
-    def _draw_spread(self, values: np.ndarray, largest: float | None) -> None:
-        slider = self._sliders[self.measure]
-        if self.measure == "q":
-            values = np.log10(np.maximum(values, 10.0**_LOWEST_Q))
-            self._spread.axis.label = "log10 q"
-            self._spread.show(values, _LOWEST_Q, 0, None)
-            self._spread.mark(float(np.log10(max(self.threshold, 10.0**_LOWEST_Q))))
-            return
-        if largest is not None:
-            slider.max = _ceiling(max(largest, float(np.nanmax(values, initial=0.0))))
-        self._spread.axis.label = (
-            "|ρ| (dashed: largest possible)" if largest is not None else "AUC or 1 - AUC"
-        )
-        self._spread.show(values, slider.min, slider.max, largest)
-        self._spread.mark(self.threshold)
 
     def _fill_list(self) -> None:
         with self._lock:
@@ -425,9 +378,11 @@ class Explorer(widgets.VBox):
     def _count_html(self, passing: int, alive: int) -> str:
         sign = "≤" if self.measure == "q" else "≥"
         value = f"{self.threshold:.1e}" if self.measure == "q" else f"{self.threshold:.3f}"
-        of = " for the selected samples" if self._live is not None else ""
+        of = "" if self._live is None else " for the selected samples"
+        if self._live is not None and self._live.attrs["approximate"]:
+            of += " (approximately)"
         more = f" The map shows the {MAX_POINTS} strongest." if passing > MAX_POINTS else ""
-        return status(
+        return (
             f"<b>{passing}</b> of {alive} live neurons have "
             f"{MEASURES[self.measure]} {sign} {value}{of}.{more}"
         )
@@ -451,18 +406,6 @@ class Explorer(widgets.VBox):
 
 def _title(text: str) -> widgets.HTML:
     return widgets.HTML(f"<b>{html.escape(text)}</b>")
-
-
-def _bottom(slider: Any) -> float:
-    return 10.0**slider.min if isinstance(slider, widgets.FloatLogSlider) else slider.min
-
-
-def _top(slider: Any) -> float:
-    return 10.0**slider.max if isinstance(slider, widgets.FloatLogSlider) else slider.max
-
-
-def _ceiling(value: float) -> float:
-    return min(1.0, float(np.ceil(value * 20) / 20))
 
 
 def _head_html(correlates: xr.Dataset, cell: np.ndarray | None) -> str:

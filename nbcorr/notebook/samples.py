@@ -15,6 +15,7 @@ import xarray as xr
 from nbcorr.correlation.live import LiveCorrelates
 from nbcorr.network.names import unknown
 from nbcorr.notebook.plots import MAX_POINTS, SHAPES, SampleMap
+from nbcorr.notebook.threshold import status
 
 # Two sets of ranks may be kept: within strata, and for selections of whole strata.
 _MEMORY = 1 << 30
@@ -22,11 +23,6 @@ _MEMORY = 1 << 30
 _COLUMN = {"padding": "4px 8px", "min_width": "260px", "overflow": "visible"}
 _NO_GROUP = ("", None)
 _GLYPHS = {"both right": "●", "only A": "▲", "only B": "■", "neither": "✚"}
-
-
-def status(markup: str) -> str:
-    """A line that a screen reader says when it changes."""
-    return f'<div role="status" aria-live="polite" style="line-height:1.45">{markup}</div>'
 
 
 class Selections:

@@ -52,12 +52,15 @@ def test_python_follows_layer_threshold_and_brush(lab: JupyterTab) -> None:
     live = notebook.python("int((~nc.correlate(recording).sel(layer='3')['dead']).sum())")
     assert notebook.python("explorer.neurons.sizes['neuron']") == live
     lab.drag(view.locator(".noUi-base").first, (0.01, 0.5), (0.1, 0.5))
-    threshold = eventually(lambda: notebook.python("explorer.threshold"))
-    passing = "int((abs(nc.correlate(recording).sel(layer='3')['rho']) >= %r).sum())"
-    expected = notebook.python(passing % threshold)
-    assert expected < live
-    eventually(lambda: notebook.python("explorer.neurons.sizes['neuron']") == expected)
-    view.get_by_text(f"{expected} of {live} live neurons").wait_for()
+    rho = "abs(nc.correlate(recording).sel(layer='3')['rho'])"
+
+    def python_and_page_agree() -> bool:
+        passing = f"int(({rho} >= explorer.threshold).sum())"  # while the last steps still arrive
+        kept, expected = notebook.python(f"[explorer.neurons.sizes['neuron'], {passing}]")
+        shown = view.get_by_text(f"{kept} of {live} live neurons").count()
+        return shown == 1 and kept == expected < live
+
+    eventually(python_and_page_agree)
     handle = view.locator(".noUi-handle").first
     handle.focus()
     handle.press("Home")

@@ -40,15 +40,15 @@ def test_threshold_and_layers_choose_neurons(recording, explorer, measure, thres
     explorer.layers = ("late",)
     expected = passes(correlates) & (correlates["layer"] == "late")
     assert explorer.neurons.sizes["neuron"] == int(expected.sum())
-    assert f"<b>{int(expected.sum())}</b> of 30 live neurons" in explorer._count.value
+    assert f"<b>{int(expected.sum())}</b> of 30 live neurons" in explorer._picker.count.value
 
 
 def test_the_largest_possible_rho_is_marked_and_on_the_scale(recording, explorer):
     largest = float(nc.correlate(recording)["rho_max"].max())
-    assert explorer._spread.largest.x.tolist() == [largest, largest]
-    assert explorer._sliders["rho"].max >= largest
+    assert explorer._picker.spread.largest.x.tolist() == [largest, largest]
+    assert explorer._picker.sliders["rho"].max >= largest
     explorer.measure = "auc"
-    assert not explorer._spread.largest.visible
+    assert not explorer._picker.spread.largest.visible
 
 
 def test_a_brush_chooses_and_a_new_threshold_forgets_it(explorer):
@@ -138,7 +138,7 @@ def test_user_text_is_escaped_everywhere():
         **{k: clean[k].values for k in ("label", "prediction", "baseline")},
     )
     explorer = nc.explore(recording, nc.correlate(recording, strata=None))
-    for view in (explorer._head, explorer._card, explorer._count):
+    for view in (explorer._head, explorer._card, explorer._picker.count):
         assert "<img src=x" not in view.value
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import traitlets
 import xarray as xr
+from dask.callbacks import Callback
 
 import nbcorr as nc
 from nbcorr.correlation import live as live_module
 from nbcorr.notebook import samples as samples_module
 from nbcorr.notebook.plots import MAX_POINTS
+from nbcorr.recording import blocks
 from tests.conftest import planted_recording
 
 
@@ -74,9 +76,10 @@ def test_samples_that_cannot_be_are_refused(explorer, ids, message):
 def test_only_the_neurons_of_the_correlates_are_compared(recording):
     late = nc.correlate(recording, controls=()).sel(layer="late")
     explorer = nc.explore(recording, late)
-    explorer.samples = range_of_samples = tuple(range(50))
+    explorer.samples = tuple(range(50))
     assert explorer.neurons.sizes["neuron"] == 30
-    assert len(range_of_samples) == explorer.neurons.attrs["n_positive"]
+    assert set(explorer.neurons["layer"].values) == {"late"}
+    assert explorer.neurons.attrs["n_positive"] == 50
 
 
 def test_a_whole_label_is_compared_with_all_other_samples(recording, explorer):
@@ -104,7 +107,7 @@ def test_what_fails_while_ranking_goes_back_to_the_signal(explorer, monkeypatch)
 def test_the_views_show_the_live_correlates(recording, explorer):
     explorer.samples = ids_of(recording, np.arange(600) % 5 == 0)
     assert explorer._samples.said.value.count("120 selected samples of 600") == 1
-    assert "for the selected samples" in explorer._count.value
+    assert "for the selected samples" in explorer._picker.count.value
     shown = np.concatenate([mark.x for mark in explorer._map._places])
     np.testing.assert_allclose(np.sort(shown), np.sort(explorer.neurons["auc"].values))
     assert len(explorer._map.passing.x) == 0
@@ -112,7 +115,7 @@ def test_the_views_show_the_live_correlates(recording, explorer):
     assert explorer._list.options[0][1] == f"{first[0]}:{first[1]}"
     folded = np.maximum(explorer.neurons["auc"], 1 - explorer.neurons["auc"])
     np.testing.assert_array_equal(
-        explorer._spread.bars.y, np.histogram(folded, bins=30, range=(0.5, 1))[0]
+        explorer._picker.spread.bars.y, np.histogram(folded, bins=30, range=(0.5, 1))[0]
     )
     assert "selected samples: AUC" in explorer._card.value
     assert "below: relative_performance" in explorer._card.value
@@ -138,13 +141,13 @@ def test_rho_is_refused_while_samples_are_selected(explorer):
     explorer.samples = (1, 2, 3)
     with pytest.raises(ValueError, match="not known of selected samples; expected auc or q"):
         explorer.measure = "rho"
-    explorer._measures.value = "rho"
-    assert (explorer._measures.value, explorer.measure) == ("auc", "auc")
-    assert "is not known of selected samples" in explorer._count.value
-    explorer._measures.value = "q"
+    explorer._picker.measures.value = "rho"
+    assert (explorer._picker.measures.value, explorer.measure) == ("auc", "auc")
+    assert "is not known of selected samples" in explorer._picker.count.value
+    explorer._picker.measures.value = "q"
     assert explorer.measure == "q"
     explorer.samples = ()
-    explorer._measures.value = "rho"
+    explorer._picker.measures.value = "rho"
     assert explorer.measure == "rho"
 
 
@@ -303,7 +306,7 @@ def test_what_the_user_calls_things_is_text(recording):
     explorer = nc.explore(named, nc.correlate(named, strata=hostile, controls=()))
     explorer._samples.opener.value = True
     explorer.samples = tuple(range(0, 600, 7))
-    said = (explorer._samples.said, explorer._samples.count, explorer._card, explorer._count)
+    said = (explorer._samples.said, explorer._samples.count, explorer._card, explorer._picker.count)
     assert f"of the same {html.escape(hostile)}" in explorer._samples.said.value
     assert all("<img src=x" not in view.value for view in said)
 
@@ -325,6 +328,7 @@ def test_an_approximate_answer_says_so_and_is_replaced(recording, monkeypatch):
     explorer.samples = tuple(range(0, 600, 5))
     assert "Approximate (AUC ±" in explorer._samples.said.value
     assert "AUC about" in explorer._card.value
+    assert "for the selected samples (approximately)" in explorer._picker.count.value
     assert "auc_error" in explorer.neurons
     replaced = threading.Event()
     explorer._samples.said.observe(lambda change: replaced.set(), "value")
@@ -336,19 +340,26 @@ def test_an_approximate_answer_says_so_and_is_replaced(recording, monkeypatch):
         assert "AUC about" not in explorer._card.value
 
 
-def test_a_recording_on_disk_is_never_loaded_whole():
+def test_a_recording_on_disk_is_never_loaded_whole(monkeypatch):
+    monkeypatch.setattr(blocks, "_VALUES_PER_BLOCK", 400 * 5)
     recording = planted_recording(n=400, neurons=40)
-    sizes = []
+    read = []
 
-    def noted(block):
-        sizes.append(block.shape)
-        return block
+    def noted(chunk):
+        read.append(chunk.shape)
+        return chunk
 
-    lazy = dask.array.from_array(recording["activation"].values, chunks=(400, 5)).map_blocks(noted)
+    activation = recording["activation"].values
+    lazy = dask.array.from_array(activation, chunks=(400, 5)).map_blocks(noted, dtype="f4")
     stored = recording.assign(activation=(("sample", "neuron"), lazy))
-    correlates = nc.correlate(recording, controls=())
-    explorer = nc.explore(stored, correlates)
-    explorer.samples = tuple(range(0, 400, 5))
+    at_once = []
+    noting = Callback(
+        start=lambda graph: read.clear(), finish=lambda *state: at_once.append(len(read))
+    )
+    with noting:
+        explorer = nc.explore(stored, nc.correlate(recording, controls=()))
+        explorer._samples.opener.value = True
+        explorer.samples = tuple(range(0, 400, 5))
     assert explorer.neurons.sizes["neuron"] == 40
-    assert stored["activation"].chunks is not None
-    assert max(neurons for _, neurons in sizes) == 5
+    assert len(at_once) >= 8
+    assert max(at_once) == 1
