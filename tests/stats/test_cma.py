@@ -210,7 +210,7 @@ def large(request):
     y = x[0] + x[5] + rng.normal(size=3000)
     x[3:6], x[6:9] = np.maximum(x[3:6], 0), np.maximum(x[6:9] - 2, 0)
     x[9], x[10, 17] = 2, np.nan
-    strata = rng.integers(0, 9, 3000)
+    strata = rng.integers(0, 40, 3000)
     y = np.round(y) if request.param == "ordinal" else y
     return x, np.where(strata == 4, 1, y), strata
 
