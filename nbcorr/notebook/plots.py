@@ -161,15 +161,17 @@ class SampleMap:
     ----------
     cell : array of str, shape (n_samples,)
         The cell of each sample, a key of `SHAPES`.
+    some : array of int
+        The samples to draw. A lasso takes the others too: which are drawn is no part of a question.
     """
 
-    def __init__(self, cell: np.ndarray) -> None:
+    def __init__(self, cell: np.ndarray, some: np.ndarray) -> None:
         self.scales = {"x": bqplot.LinearScale(), "y": bqplot.LinearScale()}
-        self._cell = cell
+        self._cell, self._some = cell, some
         self._marks = {name: self._points(name) for name in SHAPES if name in cell}
-        self.drawn = np.arange(0)
+        self.drawn = self._caught = np.arange(0)
         # A lasso reports to every mark on its own: to this one, of all samples and unseen, once.
-        self.net = bqplot.Lines(x=[], y=[], scales=self.scales, opacities=[0.0], stroke_width=0.0)
+        self.net = bqplot.Lines(x=[], y=[], scales=self.scales, visible=False)
         self.lasso = bqplot.interacts.LassoSelector(
             x_scale=self.scales["x"], y_scale=self.scales["y"], marks=[self.net], color=BLUE
         )
@@ -196,15 +198,16 @@ class SampleMap:
             low, high = _ends(values)
             axis.scale.min, axis.scale.max = low, high
             axis.tick_values, axis.label = _ticks(low, high), name
-        self.drawn = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-        for mark, places in (*self._by_cell(), (self.net, self.drawn)):
+        finite = np.isfinite(x) & np.isfinite(y)
+        self.drawn, self._caught = self._some[finite[self._some]], np.flatnonzero(finite)
+        for mark, places in (*self._by_cell(), (self.net, self._caught)):
             with mark.hold_sync():
                 mark.x, mark.y = x[places], y[places]
 
     def lassoed(self) -> np.ndarray:
-        """The lassoed samples, as positions in what `show` was given."""
+        """The lassoed samples, drawn or not."""
         taken = self.net.selected
-        return self.drawn[[] if taken is None else np.asarray(taken, dtype=np.int64)]
+        return self._caught[[] if taken is None else np.asarray(taken, dtype=np.int64)]
 
     def on_lasso(self, act: Callable[[], None]) -> None:
         """Call ``act`` whenever the lassos hold other samples."""

@@ -103,7 +103,6 @@ class Samples(widgets.VBox):
         self._columns = _numeric_columns(recording)
         self._cell = np.full(len(self.ids), "") if cell is None else cell
         self._label = recording["label"].values if "label" in recording.coords else None
-        self._some = _some_of_each(self._cell)
         self._taken_by = ""  # "lasso", "group", or "" for anything else
         self._is_lassoed = False
         self.map: SampleMap | None = None
@@ -155,7 +154,7 @@ class Samples(widgets.VBox):
         if self._taken_by != "group":
             self.group.value = _NO_GROUP
         if self.map is not None:
-            self.map.mark(selected[self._some])
+            self.map.mark(selected)
             if not self._is_lassoed:
                 self.map.forget_lassos()
 
@@ -172,7 +171,7 @@ class Samples(widgets.VBox):
         self._place.layout.display = None if is_open else "none"
 
     def _plot(self) -> widgets.Widget:
-        self.map = SampleMap(self._cell[self._some])
+        self.map = SampleMap(self._cell, _some_of_each(self._cell))
         self.map.on_lasso(self._take_lasso)
         names = list(self._columns)
         self.across = widgets.Dropdown(options=names, value=names[0], description="Across")
@@ -195,10 +194,10 @@ class Samples(widgets.VBox):
         assert self.map is not None
         self._is_lassoed = False
         self.map.forget_lassos()
-        x, y = (self._columns[axis.value][self._some] for axis in (self.across, self.up))
+        x, y = (self._columns[axis.value] for axis in (self.across, self.up))
         self.map.show(x, y, self.across.value, self.up.value)
         drawn, known = len(self.map.drawn), len(self.ids)
-        rest = " Those not drawn count as not lassoed." if drawn < known else ""
+        rest = " A lasso takes those not drawn, too." if drawn < known else ""
         self.count.value = (
             f'<div style="line-height:1.45;max-width:40ch">{drawn} of {known} samples drawn. '
             f"Drag to lasso; again for more.{rest}</div>"
@@ -222,7 +221,7 @@ class Samples(widgets.VBox):
 
     def _take_lasso(self) -> None:
         assert self.map is not None
-        taken = self._some[self.map.lassoed()]
+        taken = self.map.lassoed()
         if len(taken) or self._is_lassoed:  # else lassos were taken away
             self._take(np.isin(np.arange(len(self.ids)), taken), "lasso")
 

@@ -100,10 +100,10 @@ def test_python_follows_layer_threshold_and_brush(lab: JupyterTab) -> None:
 
 RECORDING = """
 from tests.browser import synthetic
-recording = synthetic.recording(twins=2)
+recording = synthetic.recording(n=2400, twins=1)
 rng = np.random.default_rng(3)
 recording = recording.assign_coords(
-    confidence=("sample", rng.random(600)), loss=("sample", rng.random(600) * 2)
+    confidence=("sample", rng.random(2400)), loss=("sample", rng.random(2400) * 2)
 )
 explorer = nc.explore(recording)
 explorer
@@ -135,18 +135,23 @@ def test_samples_are_selected_by_keyboard_and_by_lasso(lab: JupyterTab) -> None:
     only_a = "recording.sample.values[recording.relative_performance.values == 1].tolist()"
     eventually(lambda: notebook.python(f"explorer.samples == tuple({only_a})"))
     view.get_by_text("for the selected samples").wait_for()
-    view.get_by_text("selected samples of 600 against the others of the same label").wait_for()
+    view.get_by_text("selected samples of 2400 against the others of the same label").wait_for()
     assert notebook.python("explorer.measure") == "auc"
     plot.scroll_into_view_if_needed()
     lab.screenshot("explorer-samples-only-a")
 
     # A lasso around the upper left of the plot takes samples of high loss and low confidence.
     draw_lasso(lab, plot, [(0.1, 0.06), (0.5, 0.06), (0.5, 0.4), (0.1, 0.4)])
-    few = eventually(lambda: 0 < notebook.python("len(explorer.samples)") < 200)
-    assert few
+    only_a_before = notebook.python("int(recording.relative_performance.sum())")
+    eventually(lambda: notebook.python("len(explorer.samples)") > only_a_before)
     taken = "recording.sel(sample=list(explorer.samples))"
     eventually(lambda: notebook.python(f"float({taken}['loss'].min())") > 1)
     assert notebook.python(f"float({taken}['confidence'].max())") < 0.6
+    inside = (
+        "(recording.loss > 1.4) & (recording.loss < 1.9) & (abs(recording.confidence - 0.3) < .1)"
+    )
+    assert notebook.python("len(explorer._samples.map.drawn)") == 2000
+    assert notebook.python(f"set(recording.sample.values[{inside}]) <= set(explorer.samples)")
     points = "sorted(round(float(v), 9) for mark in explorer._map._places for v in mark.x)"
     live = "sorted(round(float(v), 9) for v in explorer.neurons['auc'].values)"
     eventually(lambda: notebook.python(f"{points} == {live}"))
@@ -197,7 +202,7 @@ def test_an_approximate_answer_is_replaced_on_the_page_by_itself(lab: JupyterTab
     lab.screenshot("explorer-samples-approximate")
     notebook.python("go_on.set()")
     eventually(lambda: view.get_by_text("Approximate (AUC ± ").count() == 0)
-    view.get_by_text("selected samples of 600 against").wait_for()
+    view.get_by_text("selected samples of 2400 against").wait_for()
     assert view.get_by_text("AUC about ").count() == 0
     assert notebook.python("explorer.neurons.attrs['approximate']") == 0
     notebook.close()

@@ -269,6 +269,18 @@ def test_at_most_two_thousand_are_drawn_the_rarest_cell_in_full():
     assert drawn == {"only A": n_signal, "both right": MAX_POINTS - n_signal}
 
 
+def test_a_lasso_takes_what_is_not_drawn_too():
+    """Else rare cells, drawn in full, would be over-represented in every lasso."""
+    recording = planted_recording(n=5000, neurons=4)
+    explorer = nc.explore(recording, nc.correlate(recording, controls=()))
+    row = explorer._samples
+    row.opener.value = True
+    assert len(row.map.net.x) == 5000
+    some = np.arange(0, 5000, 3)
+    lasso(explorer, some)
+    assert explorer.samples == tuple(some.tolist())
+
+
 def test_without_numbers_or_answers_there_are_still_the_labels():
     recording = nc.from_arrays(
         np.random.default_rng(0).normal(size=(40, 3)),
