@@ -142,8 +142,6 @@ def test_samples_are_selected_by_keyboard_and_by_lasso(lab: JupyterTab) -> None:
 
     # A lasso around the upper left of the plot takes samples of high loss and low confidence.
     draw_lasso(lab, plot, [(0.1, 0.06), (0.5, 0.06), (0.5, 0.4), (0.1, 0.4)])
-    only_a_before = notebook.python("int(recording.relative_performance.sum())")
-    eventually(lambda: notebook.python("len(explorer.samples)") > only_a_before)
     taken = "recording.sel(sample=list(explorer.samples))"
     eventually(lambda: notebook.python(f"float({taken}['loss'].min())") > 1)
     assert notebook.python(f"float({taken}['confidence'].max())") < 0.6
