@@ -41,14 +41,13 @@ class Scores:
     """What turns centred ranks into z: a weight per sample, a target, and the null variance.
 
     For a binary signal the target is 0/1 and the weights are van Elteren's; otherwise the target
-    is the signal's centred mid-rank (see `cma_statistics`). ``z`` is the sum over samples of
+    is the signal's centred mid-rank (see `cma`). ``z`` is the sum over samples of
     target times weight times doubled rank, over the root of the null variance: under permutations
     within strata that is, exactly, ``sum_h weight^2 SS(target) SS(rank) / (n_h - 1)``.
     """
 
     def __init__(self, design: Design) -> None:
         self.samples = np.concatenate(design.strata)
-        self.in_order = np.array_equal(self.samples, np.arange(design.n))
         self.sizes = np.array([len(samples) for samples in design.strata])
         self.bounds = np.concatenate([[0], np.cumsum(self.sizes)])
         targets, weights, spreads = [], [], []
@@ -65,24 +64,3 @@ class Scores:
         self.target = np.concatenate(targets)
         self.weights = np.array(weights)
         self.spreads = np.array(spreads)
-
-    def standardised(self, rows: np.ndarray, compile_it: bool) -> np.ndarray:
-        """Ranks weighted and scaled so that their sum over the positives is z.
-
-        Returns
-        -------
-        array of float32, shape (samples in the order of `samples`, n_neurons)
-            A neuron that is constant within every stratum is 0 throughout.
-        """
-        table = np.empty((len(self.samples), len(rows)), dtype=np.float32)
-        null = np.zeros(len(rows))
-        ordered = rows if self.in_order else np.take(rows, self.samples, axis=1)
-        for h, n in enumerate(self.sizes.tolist()):
-            part = slice(self.bounds[h], self.bounds[h + 1])
-            ranks, ties = doubled_ranks(ordered[:, part], compile_it)
-            np.multiply(ranks.T, np.float32(self.weights[h]), out=table[part])
-            squares = (float(n) ** 3 - n - ties) / 3  # of the doubled ranks
-            null += self.weights[h] ** 2 * self.spreads[h] * squares / (n - 1)
-        scale = np.divide(1, np.sqrt(null), out=np.zeros_like(null), where=null > 0)
-        table *= scale.astype(np.float32)
-        return table
