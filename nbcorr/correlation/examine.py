@@ -10,9 +10,10 @@ import numpy as np
 from nbcorr.correlation.question import Question
 from nbcorr.stats.association import Association, associate, associate_many
 from nbcorr.stats.bootstrap import block_bootstrap
+from nbcorr.stats.nulls import BlockNull, NullPlan
 from nbcorr.stats.partial import PartialDesign
 from nbcorr.stats.pearson import pearson
-from nbcorr.stats.permutation import BlockNull, MaxT
+from nbcorr.stats.permutation import max_t_plan
 
 # With groups p is counted over permutations: so many, unless more were asked for.
 GROUP_PERMUTATIONS = 9_999
@@ -52,12 +53,12 @@ class Examined(NamedTuple):
 class RankTest:
     """A rank test that knows whether samples hang together.
 
-    With groups the p-value is counted over permutations of whole groups; without it is the
-    asymptotic one of `associate`.
+    With groups the p-value is counted over draws of whole groups, permuted or their signs flipped
+    (``permutations.method`` says which); without it is the asymptotic one of `associate`.
     """
 
     question: Question
-    permutations: MaxT | None
+    permutations: NullPlan | None
 
     def associate(self, block: np.ndarray) -> tuple[Association, np.ndarray]:
         """The association and its p-value."""
@@ -82,7 +83,7 @@ def make_test(question: Question, permutations: int, seed: int) -> RankTest:
         count = max(permutations, GROUP_PERMUTATIONS)
     plan = None
     if count:
-        plan = MaxT(
+        plan = max_t_plan(
             question.signal, question.strata, question.groups, n_permutations=count, seed=seed
         )
     return RankTest(question, plan)

@@ -2,12 +2,14 @@
 
 from nbcorr.stats.association import Association, associate, associate_many
 from nbcorr.stats.bootstrap import block_bootstrap
+from nbcorr.stats.flips import SignFlips
 from nbcorr.stats.live import Effects, RankedNeurons
 from nbcorr.stats.multiple import fdr
+from nbcorr.stats.nulls import BlockNull, NullPlan, Permutation
 from nbcorr.stats.outcomes import mcnemar
 from nbcorr.stats.partial import Partial, PartialDesign, partial_spearman
 from nbcorr.stats.pearson import pearson
-from nbcorr.stats.permutation import BlockNull, MaxT, Permutation, max_t
+from nbcorr.stats.permutation import MaxT, max_t, max_t_plan
 from nbcorr.stats.preview import Approximate, Histograms
 from nbcorr.stats.ranks import midranks, tie_term
 from nbcorr.stats.selectivity import Selectivity, selectivity_index
@@ -21,16 +23,19 @@ __all__ = [
     "Effects",
     "Histograms",
     "MaxT",
+    "NullPlan",
     "Partial",
     "PartialDesign",
     "Permutation",
     "RankedNeurons",
     "Selectivity",
+    "SignFlips",
     "associate",
     "associate_many",
     "block_bootstrap",
     "fdr",
     "max_t",
+    "max_t_plan",
     "mcnemar",
     "midranks",
     "partial_spearman",

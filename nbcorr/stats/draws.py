@@ -10,6 +10,8 @@ import numpy as np
 from nbcorr.stats.centred import Scores
 from nbcorr.stats.ranks import row_blocks
 
+ALIKE = 4  # groups: their 24 orders are the fewest that reach p = .05
+
 
 def permuted_signals(
     target: np.ndarray,
@@ -72,16 +74,38 @@ def interchangeable_groups(scores: Scores, groups: np.ndarray | None) -> list[np
     """Sets of groups that may change places: arrays (groups, samples of each)."""
     if groups is None:
         return [np.arange(start, stop)[:, None] for start, stop in pairwise(scores.bounds)]
-    stratum = np.repeat(np.arange(len(scores.sizes)), scores.sizes)
-    codes = groups[scores.samples]
-    order = np.argsort(codes, kind="stable")
-    alike: dict[tuple[int, ...], list[np.ndarray]] = defaultdict(list)
-    for members in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
-        alike[tuple(stratum[members].tolist())].append(members)
-    sets = [np.array(members) for members in alike.values()]
+    sets = _alike(scores, groups)
     if max(len(members) for members in sets) == 1:
         raise ValueError(
             f"cannot be decided: of {len(sets)} groups no two have as many samples of each "
             "stratum, so none can change places"
         )
     return sets
+
+
+def share_that_moves(scores: Scores, groups: np.ndarray) -> float:
+    """How much of the signal permutations of whole groups can move.
+
+    That is the share of its sum of squares (weighted, around the strata's means) that lies in
+    sets of at least `ALIKE` groups that are not all of one signal.
+    """
+    stratum = np.repeat(np.arange(len(scores.sizes)), scores.sizes)
+    means = np.bincount(stratum, scores.target) / scores.sizes
+    carried = (scores.weights[stratum] * (scores.target - means[stratum])) ** 2
+    moving = [
+        carried[members].sum()
+        for members in _alike(scores, groups)
+        if len(members) >= ALIKE and np.ptp(scores.target[members], axis=0).any()
+    ]
+    return float(sum(moving) / carried.sum())
+
+
+def _alike(scores: Scores, groups: np.ndarray) -> list[np.ndarray]:
+    """Groups with as many samples of each stratum, set by set."""
+    stratum = np.repeat(np.arange(len(scores.sizes)), scores.sizes)
+    codes = groups[scores.samples]
+    order = np.argsort(codes, kind="stable")
+    alike: dict[tuple[int, ...], list[np.ndarray]] = defaultdict(list)
+    for members in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+        alike[tuple(stratum[members].tolist())].append(members)
+    return [np.array(members) for members in alike.values()]

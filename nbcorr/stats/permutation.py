@@ -2,84 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from functools import cached_property, reduce
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from nbcorr.stats.centred import Scores
 from nbcorr.stats.design import make_design, stratum_codes
-from nbcorr.stats.draws import interchangeable_groups, permuted_signals
-from nbcorr.stats.sorting import compiled, in_threads
-from nbcorr.stats.stepdown import Reached, reached_by, threshold, times_reached, unite
+from nbcorr.stats.draws import (
+    interchangeable_groups,
+    permuted_signals,
+    share_that_moves,
+)
+from nbcorr.stats.flips import SignFlips
+from nbcorr.stats.nulls import NullPlan, Permutation
+from nbcorr.stats.sorting import in_threads
 from nbcorr.stats.within import dead_rows, ranks_within, without_nan
 
-NEURONS = 64  # whose ranks are added up at a time: a row of theirs is two cache lines
-RANKED = 1 << 20  # ranks held at a time, where samples are many
-NULL = 1 << 18  # permuted statistics held at a time
 SPARSE = 25  # with fewer positives than one in so many, adding rows beats a matrix product
+MOVING = 0.9  # of the signal must be able to change places; else groups' signs are flipped
 
 
-class Permutation(NamedTuple):
-    """Permutation p-values of every neuron, two-sided.
-
-    Attributes
-    ----------
-    z : array of float64, shape (n_neurons,)
-        The observed statistic, as in `associate`.
-    p : array of float64, shape (n_neurons,)
-        Share of permutations, the observed one among them, whose ``|z|`` reaches the neuron's.
-    p_familywise : array of float64, shape (n_neurons,)
-        The same for the largest ``|z|`` among the neurons not yet rejected: the chance of even one
-        false finding. Dead neurons are NaN and not counted.
-    n_permutations : int
-    """
-
-    z: np.ndarray
-    p: np.ndarray
-    p_familywise: np.ndarray
-    n_permutations: int
-
-
-class BlockNull(NamedTuple):
-    """What `MaxT` keeps of a block of neurons: a few numbers for each neuron and permutation.
-
-    Attributes
-    ----------
-    z : array of float64, shape (n_neurons,)
-        Observed statistics; NaN where a neuron is dead.
-    reaching : array of int, shape (n_neurons,)
-        How many permutations of the neuron itself reach its ``|z|``.
-    largest : array of float32, shape (n_permutations,)
-        The largest ``|z|`` of the block under each permutation.
-    reached : Reached
-        The ``|z|`` that the block's successive maxima reach under each permutation.
-    """
-
-    z: np.ndarray
-    reaching: np.ndarray
-    largest: np.ndarray
-    reached: Reached
-
-    def join(self, other: BlockNull) -> BlockNull:
-        """Both blocks as one, this one's neurons first; `join` is associative."""
-        return BlockNull(
-            np.concatenate([self.z, other.z]),
-            np.concatenate([self.reaching, other.reaching]),
-            np.maximum(self.largest, other.largest),
-            unite(self.reached, other.reached),
-        )
-
-
-class MaxT:
-    """Max-T permutation of one signal, for neurons that come in blocks.
-
-    The permuted signals are drawn once. Blocks may be worked on in any order and anywhere (the
-    plan and what it returns can be pickled); the p-values are those of all neurons at once::
-
-        plan = MaxT(signal, strata)
-        result = plan.finish(plan.block(x) for x in blocks)
+class MaxT(NullPlan):
+    """Max-T permutation of one signal, for neurons that come in blocks (see `NullPlan`).
 
     Parameters
     ----------
@@ -88,7 +34,8 @@ class MaxT:
     groups : sequence of hashable codes, length n_samples, optional
         Samples of one group are not independent (frames of a film, images of a patient): the
         signal moves only with its whole group, to a group with as many samples of each stratum
-        (whole-block exchangeability; Winkler et al., *NeuroImage* 92, 2014).
+        (whole-block exchangeability; Winkler et al., *NeuroImage* 92, 2014). Where few groups
+        have their like, `max_t_plan` takes `SignFlips` instead.
     n_permutations : int
     seed : int
 
@@ -101,8 +48,8 @@ class MaxT:
     -----
     Westfall & Young, *Resampling-Based Multiple Testing* (1993), Algorithm 2.8 (step-down; in the
     form of Ge, Dudoit & Speed, *Test* 12, 2003, Box 4), on the standardised van Elteren statistic.
-    All neurons see the same permutations, so their dependence is kept. p-values count the observed
-    order as one permutation (Phipson & Smyth 2010): none is below ``1 / (n_permutations + 1)``.
+    p-values count the observed order as one permutation (Phipson & Smyth 2010): none is below
+    ``1 / (n_permutations + 1)``.
 
     The step-down is exact for any number of neurons, and of all of them no more is kept than
     `BlockNull` (see `nbcorr.stats.stepdown`). Only where permutations hardly differ from the
@@ -122,30 +69,19 @@ class MaxT:
         n_permutations: int = 1000,
         seed: int = 0,
     ) -> None:
-        if n_permutations < 1:
-            raise ValueError(f"n_permutations is {n_permutations}; expected 1 or more")
         design = make_design(y, strata)
         scores = Scores(design)
-        self.n = design.n
+        super().__init__(scores, design.n, n_permutations)
+        self.method = "permutation of samples" if groups is None else "permutation of groups"
         self.binary = design.binary
-        self.n_permutations = n_permutations
-        self.sizes = scores.sizes
-        # Samples of uninformative strata are left out; the others keep their order.
-        self.kept = np.sort(scores.samples)
-        place = np.searchsorted(self.kept, scores.samples)
-        self.codes = np.empty(len(place), dtype=np.int64)
-        self.codes[place] = np.repeat(np.arange(len(scores.sizes)), scores.sizes)
-        self.weights = scores.weights[self.codes]
-        self.variances = scores.weights**2 * scores.spreads / (scores.sizes - 1)
-        self.target = np.empty(len(place))
-        self.target[place] = scores.target
-
         self.members = np.flatnonzero(self.target)
+        self.terms = len(self.members)
         moving = self.target
         if design.binary and 2 * len(self.members) > len(moving):
             moving = 1 - moving  # the sum over negatives is that over positives, negative
         sparse = design.binary and int(np.count_nonzero(moving)) * SPARSE < len(moving)
         codes = None if groups is None else stratum_codes(groups, design.n, "groups")
+        place = np.searchsorted(self.kept, scores.samples)
         sets = [place[members] for members in interchangeable_groups(scores, codes)]
         rng = np.random.default_rng(seed)
         signals = permuted_signals(moving, sets, n_permutations, rng, sparse=sparse)
@@ -178,96 +114,11 @@ class MaxT:
         np.put_along_axis(dense, self.rows, 1, axis=1)
         return dense
 
-    def block(self, x: np.ndarray) -> BlockNull:
-        """Permute the signal against a block of neurons.
-
-        Parameters
-        ----------
-        x : array, shape (n_neurons, n_samples)
-            Activations, neuron-major. A neuron with a NaN is dead.
-
-        Raises
-        ------
-        ValueError
-            If `x` has not the samples of the signal.
-        """
-        values = self.checked(x)
-        return reduce(
-            BlockNull.join, (self._null(values[part]) for part in self.parts(len(values)))
-        )
-
-    def finish(self, blocks: Iterable[BlockNull], *, step_down: bool = True) -> Permutation:
-        """The p-values of all neurons, in the order of the blocks.
-
-        Parameters
-        ----------
-        blocks : iterable of BlockNull
-            Of this plan. From an iterator they are taken one at a time.
-        step_down : bool
-            False compares every neuron with the largest of all (single-step).
-        """
-        none = self._null(np.empty((0, self.n)))
-        zs, reaching, largest, reached = [none.z], [none.reaching], none.largest, none.reached
-        for block in blocks:
-            zs.append(block.z)
-            reaching.append(block.reaching)
-            largest = np.maximum(largest, block.largest)
-            reached = unite(reached, block.reached)
-        z = np.concatenate(zs)
-        alive = ~np.isnan(z)
-        observed = np.abs(z[alive])
-        if step_down:
-            times = times_reached(observed, reached)
-            downward = np.argsort(-observed)
-            times[downward] = np.maximum.accumulate(times[downward])
-        else:
-            times = self.n_permutations - np.searchsorted(np.sort(largest), threshold(observed))
-        p, familywise = np.full((2, len(z)), np.nan)
-        share = 1 / (self.n_permutations + 1)
-        p[alive] = (np.concatenate(reaching)[alive] + 1) * share
-        familywise[alive] = (times + 1) * share
-        return Permutation(z, p, familywise, self.n_permutations)
-
-    def checked(self, x: np.ndarray) -> np.ndarray:
-        """The activations as an array, or an error if they are not of this plan's samples."""
-        values = np.asarray(x)
-        if values.ndim != 2 or values.shape[1] != self.n:
-            raise ValueError(
-                f"x has shape {values.shape}; expected (n_neurons, {self.n}), "
-                "a value for each sample of the signal"
-            )
-        return values
-
-    def parts(self, n_neurons: int) -> list[slice]:
-        """Neurons to work on at a time: whole tables, as many as their null leaves room for."""
-        step = max(NEURONS, NULL // self.n_permutations // NEURONS * NEURONS)
-        return [slice(at, at + step) for at in range(0, max(n_neurons, 1), step)]
-
-    def _null(self, values: np.ndarray) -> BlockNull:
-        work = values.size + self.n_permutations * len(self.members) * len(values)
-        compile_it = compiled(work)
-        z = np.empty(len(values))
-        null = np.empty((len(values), self.n_permutations), dtype=np.float32)
-        step = min(NEURONS, max(1, RANKED // self.n))
-        for at in range(0, len(values), step):
-            part = slice(at, at + step)
-            z[part], null[part] = self._permuted(values[part], compile_it)
-        np.abs(null, out=null)
-        alive = ~np.isnan(z)
-        observed = np.abs(z[alive])
-        if not alive.all():
-            null = null[alive]
-        reaching = np.zeros(len(values), dtype=np.int64)
-        reaching[alive] = np.count_nonzero(null >= threshold(observed)[:, None], axis=1)
-        return BlockNull(z, reaching, null.max(axis=0, initial=0), reached_by(observed, null))
-
     def _permuted(self, values: np.ndarray, compile_it: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Observed z (n_neurons,), and permuted z (n_neurons, n_permutations)."""
         rows, spoilt = without_nan(values)
         kept = rows if len(self.kept) == self.n else np.take(rows, self.kept, axis=1)
         ranks, squares = ranks_within(kept, self.codes, self.sizes, compile_it)
-        # Sums, not matrix products: BLAS would round by the size of the block.
-        null = np.sum(self.variances[:, None] * squares, axis=0)
+        null = self._permutation_variance(squares)
         scale = np.divide(1, np.sqrt(null), out=np.zeros_like(null), where=null > 0)
         scores = (self.target * self.weights)[self.members]
         z = np.sum(np.take(ranks, self.members, axis=1) * scores, axis=1) * scale
@@ -293,6 +144,38 @@ class MaxT:
         return sums.T
 
 
+def max_t_plan(
+    y: np.ndarray,
+    strata: Sequence[Hashable] | np.ndarray | None = None,
+    groups: Sequence[Hashable] | np.ndarray | None = None,
+    *,
+    n_permutations: int = 1000,
+    seed: int = 0,
+) -> NullPlan:
+    """`MaxT` where the signal can change places, `SignFlips` where groups are too unlike.
+
+    Groups are permuted if those of at least 4 alike (as many samples of each stratum) hold 90 % of
+    the signal's sum of squares around the strata's means: of 4 groups there are 24 orders, the
+    fewest that reach p = .05. The plan's `method` says which it is.
+
+    Parameters
+    ----------
+    y, strata, groups, n_permutations, seed
+        As for `MaxT`.
+
+    Raises
+    ------
+    ValueError
+        As `MaxT` and `SignFlips`.
+    """
+    if groups is not None:
+        design = make_design(y, strata)
+        codes = stratum_codes(groups, design.n, "groups")
+        if share_that_moves(Scores(design), codes) < MOVING:
+            return SignFlips(y, strata, groups, n_permutations=n_permutations, seed=seed)
+    return MaxT(y, strata, groups, n_permutations=n_permutations, seed=seed)
+
+
 def max_t(
     x: np.ndarray,
     y: np.ndarray,
@@ -304,7 +187,7 @@ def max_t(
     seed: int = 0,
     threads: int = 1,
 ) -> Permutation:
-    """Family-wise p-values by permuting the signal within strata: `MaxT` in one call.
+    """Family-wise p-values by permuting the signal within strata: `max_t_plan` in one call.
 
     Parameters
     ----------
@@ -320,9 +203,9 @@ def max_t(
     Raises
     ------
     ValueError
-        As `MaxT` and its `block`.
+        As `max_t_plan` and the plan's `block`.
     """
-    plan = MaxT(y, strata, groups, n_permutations=n_permutations, seed=seed)
+    plan = max_t_plan(y, strata, groups, n_permutations=n_permutations, seed=seed)
     values = plan.checked(x)
     parts = plan.parts(len(values))
     blocks = in_threads(lambda part: plan.block(values[part]), parts, threads)

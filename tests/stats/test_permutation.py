@@ -280,6 +280,8 @@ def test_groups_move_as_a_whole_and_only_to_their_like(sparse):
 def test_what_cannot_be_permuted_is_said():
     x, y = np.arange(4.0)[None], np.array([0, 1, 0, 1])
     with pytest.raises(ValueError, match="of 2 groups no two"):
+        MaxT(y, groups=np.array([1, 2, 2, 2]))
+    with pytest.raises(ValueError, match="n groups = 2: "):
         max_t(x, y, groups=np.array([1, 2, 2, 2]))
     with pytest.raises(ValueError, match="the groups have 2 values"):
         max_t(x, y, groups=np.array([1, 2]))
