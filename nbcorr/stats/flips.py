@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from nbcorr.stats.centred import Scores
 from nbcorr.stats.design import make_design, stratum_codes
@@ -53,7 +53,7 @@ class SignFlips(NullPlan):
 
     Notes
     -----
-    Hemerik, Goeman & Finos, *Journal of the Royal Statistical Society B* 82 (2020), Theorem 1;
+    Hemerik, Goeman & Finos, *Journal of the Royal Statistical Society B* 82 (2020);
     whole blocks as in Winkler et al., *NeuroImage* 92 (2014).
 
     S': the strata's mean ranks are estimated, which draws the S_g towards each other and makes
@@ -66,11 +66,13 @@ class SignFlips(NullPlan):
     T: where few groups hold the positives and few groups rouse the neuron, the two rarely meet.
     Then ``S'_g`` is small in all groups that count, agrees in sign, and flips reject 19 of 100 true
     nulls at .05 (10 of 100 groups positive, 90 % zeros). But under the null hypothesis the signal
-    belongs to any group: T_g is S'_g with the group's mean signal brought to its usual size,
-    ``(sum_h n_gh^2 s_h^2 / sum_h n_gh^2 t_gh^2)^(1/2)`` times what it was, t_gh the mean of the
-    group's n_gh weighted targets in stratum h and ``s_h^2`` the average of ``t_gh^2``, weighted by
-    ``n_gh^2``. The larger of both variances is taken: it holds too where groups with another
-    signal are larger or vary more.
+    belongs to any group. So the larger of two sums of squares is taken, the other being what any
+    signal of this kind would give: ``sum_g T_g^2 = sum_g W_g^2 + r * sum_g (sum_h B_gh)^2 +
+    (1 - r) * sum_gh B_gh^2``, W_g the part of S_g within groups' means,
+    ``B_gh = s_h * sum of the ranks of g in h / sqrt(1 - q)``, s_h the root mean square of groups'
+    mean weighted targets in stratum h (weighted by the square of their samples) and r the
+    correlation of a group's mean targets between strata. As the larger is taken, the level also
+    holds where groups of another signal are larger or vary more.
 
     Where few groups hold the positives, few signs decide: the test is then conservative, and has
     less power than permutations among groups that are alike (30 groups, 4 of them positive: half
@@ -96,8 +98,9 @@ class SignFlips(NullPlan):
         self.seed = seed
         kept = stratum_codes(groups, design.n, "groups")[self.kept]
         names, group = np.unique(kept, return_inverse=True)
-        plain, corrected, typical = self._contributions(group)
-        carried = np.bincount(group, corrected**2)
+        self.terms = len(names)
+        self.sums = self._summing(group)
+        carried = np.asarray(self.sums[: self.terms].power(2).sum(axis=1))
         self.n_groups = int(np.count_nonzero(carried > ROUNDING * carried.max()))
         if self.n_groups < FEWEST_GROUPS:
             raise ValueError(
@@ -105,11 +108,6 @@ class SignFlips(NullPlan):
                 f"strata to change places at least {FEWEST_GROUPS} must add to the comparison, "
                 "better 30"
             )
-        m = self.terms = len(names)
-        # Rows: S' of each group, its S' at a typical signal, and the sum of all S.
-        rows = np.concatenate([group, m + group, np.full(len(group), 2 * m)])
-        columns = np.tile(np.arange(len(group)), 3)
-        self.sums = csr_array((np.concatenate([corrected, typical, plain]), (rows, columns)))
 
     def __getstate__(self) -> dict[str, Any]:
         """The plan as it travels to other processes, which draw the signs again."""
@@ -123,8 +121,8 @@ class SignFlips(NullPlan):
         )
         return (2 * bits - 1).astype(np.float32)
 
-    def _contributions(self, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """By what a sample's centred rank is multiplied in S_g, in S'_g and in T_g."""
+    def _summing(self, group: np.ndarray) -> csr_array:
+        """What makes, of centred ranks, a row S' for each group, rows of T, and the sum of S."""
         means = np.bincount(self.codes, self.target) / self.sizes
         plain = self.weights * (self.target - means[self.codes])
         names, cell, size = np.unique(
@@ -136,15 +134,16 @@ class SignFlips(NullPlan):
         factor = np.divide(1, np.sqrt(rest), out=np.ones_like(rest), where=rest > 0)
         total = np.bincount(cell, plain)
         mean = (total / size)[cell]
-        shared = factor[cell] * mean
-
-        weight = size.astype(np.float64) ** 2
-        square = np.bincount(stratum, total**2) / np.bincount(stratum, weight)
-        expected = np.bincount(owner, weight * square[stratum])
-        own = np.bincount(owner, total**2)  # 0 of a group whose mean signal is the stratum's
-        some = own > ROUNDING * own.max()
-        ratio = np.sqrt(np.divide(expected, own, out=np.zeros_like(own), where=some))
-        return plain, plain - mean + shared, plain - mean + ratio[group] * shared
+        usual, together = _usual_signal(total, size, stratum, owner)
+        shared = (factor * usual)[cell]
+        rows = [
+            _adding_up(group, plain - mean + factor[cell] * mean),
+            _adding_up(group, plain - mean),
+            _adding_up(group, np.sqrt(together) * shared),
+            _adding_up(cell, np.sqrt(1 - together) * shared),
+            _adding_up(np.zeros_like(group), plain),
+        ]
+        return csr_array(vstack(rows))
 
     def _permuted(self, values: np.ndarray, compile_it: bool) -> tuple[np.ndarray, np.ndarray]:
         rows, spoilt = without_nan(values)
@@ -159,3 +158,31 @@ class SignFlips(NullPlan):
         z[dead_rows(rows, spoilt, squares)] = np.nan
         scale = np.divide(1, np.sqrt(own), out=np.zeros_like(own), where=some)
         return z, (self.signs @ (scores * scale).astype(np.float32)).T
+
+
+def _adding_up(rows: np.ndarray, values: np.ndarray) -> csr_array:
+    """One row for each group or cell: each sample's value in the row of its own."""
+    return csr_array((values, (rows, np.arange(len(rows)))))
+
+
+def _usual_signal(
+    total: np.ndarray, size: np.ndarray, stratum: np.ndarray, group: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Root mean square of a group's mean signal, and its correlation across strata.
+
+    Parameters
+    ----------
+    total, size, stratum, group : array, shape (n_cells,)
+        Of the samples of one group in one stratum: the sum of their targets, how many they are,
+        and where they belong.
+    """
+
+    def across(values: np.ndarray) -> float:
+        """Sum of products of two cells of a group."""
+        return float(np.sum(np.bincount(group, values) ** 2) - np.sum(values**2))
+
+    square = np.bincount(stratum, total**2) / np.bincount(stratum, size.astype(np.float64) ** 2)
+    usual = np.sqrt(square)[stratum]
+    most = across(size * usual)
+    together = across(total) / most if most > 1e-12 * np.sum(total**2) else 0.0
+    return usual, min(max(together, 0.0), 1.0)

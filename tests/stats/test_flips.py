@@ -40,7 +40,7 @@ def centred(x, y, strata):
 
 
 def literal_parts(x, y, strata, groups):
-    """For one neuron, by group: S, S' (by a matrix root, as Bell & McCaffrey have it) and T."""
+    """For one neuron: S and S' by group (by a matrix root, as Bell & McCaffrey), and sum T^2."""
     rank, score, dummies = centred(x, y, strata)
     left = np.eye(len(y)) - dummies @ np.linalg.pinv(dummies)
     cells = [[(groups == g) & (column == 1) for column in dummies.T] for g in np.unique(groups)]
@@ -48,26 +48,28 @@ def literal_parts(x, y, strata, groups):
     for row in cells:
         square += [score[own].sum() ** 2 for own in row]
         weight += [own.sum() ** 2 for own in row]
-    least = 1e-20 * max(sum(score[own].sum() ** 2 for own in row) for row in cells)
-    plain, corrected, typical = [], [], []
+    usual = np.sqrt(square / weight)
+    agreeing = possible = 0.0
+    for row in cells:
+        for (h, one), (k, other) in itertools.permutations(enumerate(row), 2):
+            agreeing += score[one].sum() * score[other].sum()
+            possible += usual[h] * one.sum() * usual[k] * other.sum()
+    r = min(max(agreeing / possible, 0), 1) if possible else 0
+    plain, corrected, typical = [], [], 0.0
     for g, row in zip(np.unique(groups), cells, strict=True):
         own = np.flatnonzero(groups == g)
         values, vectors = scipy.linalg.eigh(left[np.ix_(own, own)])
-        root = np.where(values > 1e-9, values, np.inf) ** -0.5
-        root = np.where(values > 1e-9, root, 1)
+        root = np.where(values > 1e-9, np.where(values > 1e-9, values, 1) ** -0.5, 1)
         plain.append(score[own] @ rank[own])
         corrected.append(score[own] @ (vectors * root) @ vectors.T @ rank[own])
-        usual = sum(own.sum() ** 2 * square[h] / weight[h] for h, own in enumerate(row))
-        actual = sum(score[own].sum() ** 2 for own in row)
-        shared = 0.0
-        for h, own in enumerate(row):
-            if own.any() and own.sum() < dummies[:, h].sum():
-                factor = (1 - own.sum() / dummies[:, h].sum()) ** -0.5
-                shared += factor * score[own].sum() * rank[own].mean()
-        typical.append(
-            corrected[-1] + (np.sqrt(usual / actual) - 1 if actual > least else -1) * shared
-        )
-    return np.array(plain), np.array(corrected), np.array(typical)
+        within, between = 0.0, []
+        for h, cell in enumerate(row):
+            if cell.any():
+                within += np.sum((score[cell] - score[cell].mean()) * rank[cell])
+                rest = 1 - cell.sum() / dummies[:, h].sum()
+                between.append(usual[h] * rank[cell].sum() * (rest**-0.5 if rest else 1))
+        typical += within**2 + r * sum(between) ** 2 + (1 - r) * sum(b**2 for b in between)
+    return np.array(plain), np.array(corrected), typical
 
 
 def literal_z(x, y, strata, groups):
@@ -76,7 +78,7 @@ def literal_z(x, y, strata, groups):
     own = np.sum(corrected**2)
     if own < 1e-14 * np.sum(np.prod(centred(x, y, strata)[:2], axis=0) ** 2):
         return 0.0, np.zeros(len(plain))
-    return plain.sum() / np.sqrt(max(own, np.sum(typical**2))), corrected / np.sqrt(own)
+    return plain.sum() / np.sqrt(max(own, typical)), corrected / np.sqrt(own)
 
 
 def literal_step_down(z, null):
@@ -173,7 +175,8 @@ def test_blocks_give_what_all_neurons_give(engine, dtype, monkeypatch):
     made = max_t_plan(y, strata, groups, n_permutations=199, seed=3)
     assert made.signs.shape == (199, 20)
     travelled = pickle.dumps(made)
-    assert len(travelled) < 100 * len(y)
+    many = max_t_plan(y, strata, groups, n_permutations=10**6)
+    assert len(pickle.dumps(many)) < len(travelled) + 10
     plan = pickle.loads(travelled)
     blocks = [plan.block(x[cut]) for cut in (slice(70), slice(70, 70), slice(70, 150))]
     for way in (blocks, [pickle.loads(pickle.dumps(blocks[0])).join(blocks[1]), blocks[2]]):
