@@ -273,7 +273,7 @@ def null_case(rng, m, strata, constant, prevalence):
     share = np.clip(prevalence + 0.3 * rng.normal(size=m), 0.02, 0.9)
     y = bearers[groups] if constant else rng.random(n) < share[groups]
     codes = {"none": None, "across": rng.integers(0, 3, m)[groups], "inside": np.arange(n) % 4}
-    x = 3 * rng.normal(size=(200, m))[:, groups] + rng.normal(size=(200, n))
+    x = 3 * rng.normal(size=(100, m))[:, groups] + rng.normal(size=(100, n))
     return np.maximum(x, 1), y, codes[strata], groups
 
 
@@ -283,14 +283,14 @@ def null_case(rng, m, strata, constant, prevalence):
 def test_a_true_null_is_rejected_no_more_often_than_said(m, strata, constant):
     rng = np.random.default_rng(m)
     rates = []
-    for turn in range(12):
+    for turn in range(10):
         x, y, codes, groups = null_case(rng, m, strata, constant, (0.4, 0.1)[turn % 2])
         try:
             plan = SignFlips(y, codes, groups, n_permutations=199, seed=turn)
         except ValueError:  # fewer than 6 groups in strata where the signal varies
             continue
         rates.append(rejected(plan, x))
-    # 200 neurons share a signal and its flips: the spread between signals is the sampling error.
+    # 100 neurons share a signal and its flips: the spread between signals is the sampling error.
     assert len(rates) > 5
     assert np.mean(rates) <= 0.05 + 3 * max(np.std(rates), 0.01) / np.sqrt(len(rates))
     if m == 100:
@@ -323,7 +323,7 @@ def test_the_means_of_strata_are_estimated_and_that_is_corrected():
 def test_a_rare_signal_and_a_sparse_neuron_that_do_not_meet_are_no_finding(strata):
     rng = np.random.default_rng(6)
     plain, corrected = [], []
-    for turn in range(10):
+    for turn in range(6):
         x, y, codes, groups = null_case(rng, 100, strata, True, 0.1)
         x = np.maximum(x, 4)
         plan = SignFlips(y, codes, groups, n_permutations=199, seed=turn)
