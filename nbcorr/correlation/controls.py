@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from nbcorr.correlation.examine import effects
+from nbcorr.correlation.examine import Half, effects, make_half
 from nbcorr.correlation.ladder import LEVEL
 from nbcorr.correlation.question import Question
 from nbcorr.recording.blocks import map_blocks
-from nbcorr.stats.design import make_design
 from nbcorr.stats.multiple import fdr
 from nbcorr.stats.split import stratified_halves
 
@@ -73,36 +72,35 @@ def raw_input(
     }, ""
 
 
-def halves(question: Question, seed: int) -> tuple[tuple[np.ndarray, ...], str]:
+def halves(question: Question, seed: int) -> tuple[tuple[Half, ...], str]:
     """The half of the samples to select in and the other, or why there are none."""
     try:
         select = stratified_halves(
             question.signal, question.strata, seed=seed, groups=question.groups
         )
-        for half in (select, ~select):
-            part = question.among(half)
-            make_design(part.signal, part.strata)
+        both = [question.among(half) for half in (select, ~select)]
+        if question.signal.dtype == bool:
+            fewest = min(min(int(part.signal.sum()), int((~part.signal).sum())) for part in both)
+            if fewest < _FEWEST:
+                total = min(int(question.signal.sum()), int((~question.signal).sum()))
+                return (), (
+                    f"{total} samples of one kind are too few to split into halves "
+                    f"(at least {_FEWEST} in each)"
+                )
+        return tuple(make_half(question, half, seed) for half in (select, ~select)), ""
     except ValueError as error:
-        return (), str(error)
-    if question.signal.dtype == bool:
-        positives = min(int(question.signal[half].sum()) for half in (select, ~select))
-        if positives < _FEWEST:
-            return (), (
-                f"{int(question.signal.sum())} positives are too few to split into halves "
-                f"(at least {_FEWEST} in each)"
-            )
-    return (select, ~select), ""
+        return (), f"in half of the samples, {error}"
 
 
-def replicated(columns: dict[str, np.ndarray]) -> np.ndarray:
+def replicated(columns: dict[str, np.ndarray], correction: Literal["bh", "by"]) -> np.ndarray:
     """Whether each neuron, selected in one half of the samples, holds in the other.
 
     That is q <= .05 in the first half and, among those, q <= .05 with the same sign in the second
     (Kriegeskorte et al. 2009: no double dipping).
     """
-    selected = fdr(columns["p_selection"]) <= LEVEL
+    selected = fdr(columns["p_selection"], correction) <= LEVEL
     q_heldout = np.full(len(selected), np.nan)
-    q_heldout[selected] = fdr(columns["p_heldout"][selected])
+    q_heldout[selected] = fdr(columns["p_heldout"][selected], correction)
     same_sign = np.sign(columns["auc_selection"] - 0.5) == np.sign(columns["auc_heldout"] - 0.5)
     return selected & same_sign & (q_heldout <= LEVEL)
 

@@ -11,6 +11,7 @@ import xarray as xr
 
 from nbcorr.correlation.controls import CONTROLS, halves, raw_input, replicated, untrained
 from nbcorr.correlation.examine import (
+    Examination,
     Examined,
     examine,
     joined,
@@ -18,6 +19,7 @@ from nbcorr.correlation.examine import (
     smallest_p,
 )
 from nbcorr.correlation.ladder import LEVEL
+from nbcorr.correlation.outcomes import outcomes
 from nbcorr.correlation.question import Question, find_questions
 from nbcorr.correlation.redundancy import clusters
 from nbcorr.correlation.sentence import sentence
@@ -96,8 +98,10 @@ def correlate(
         in their ranks, is ``rho_partial``.
     groups : str, DataArray or array, optional
         Samples of one group are not independent (augmentations of an image, frames of a film,
-        images of a patient). Then ``p`` is counted over permutations of whole groups, intervals
-        are those of a bootstrap of whole groups, and no group is in both halves.
+        images of a patient). Then ``p`` is counted over 9,999 permutations of whole groups (or
+        ``permutations``, if more), or over flips of their signs where groups are not alike
+        (``attrs["groups_method"]``); intervals are those of a bootstrap of whole groups, and no
+        group is in both halves.
     pearson : bool
         Also Pearson's r over all samples (with a binary signal: the point-biserial).
     correction : {"bh", "by"}
@@ -118,7 +122,8 @@ def correlate(
         ``auc_high``; ``rank_biserial`` = 2 auc - 1; ``rho`` (Spearman over all samples,
         unstratified) and ``rho_max``, the largest ``|rho|`` possible with these ties; ``p`` and
         ``q`` of the stratified test over the live neurons, ``q_unstratified`` of the plain one;
-        ``cluster``, which associated neurons fire alike (0: not associated); ``zeros``, ``dead``.
+        ``cluster``, which associated neurons fire alike (0: not associated; -1: not among the
+        2,000 strongest, which alone are compared); ``zeros``, ``dead``.
         On request ``pearson``; ``p_familywise`` (Westfall & Young's max-T); ``rho_partial``,
         ``p_partial``, ``q_partial``. With controls: ``auc_selection``, ``auc_heldout`` and
         ``replicated``; ``auc_untrained`` and ``excess``; ``auc_input`` and ``excess_input``.
@@ -148,6 +153,8 @@ def correlate(
     chosen = _checked(controls)
     if correction not in ("bh", "by"):
         raise ValueError(unknown("correction", correction, ("bh", "by")))
+    if isinstance(permutations, bool) or not isinstance(permutations, int) or permutations < 0:
+        raise ValueError(f"permutations is {permutations!r}; expected 0 or a number like 1000")
     recording = over_neurons(recording)
     questions, several = find_questions(recording, signal, strata, covariates, groups)
     missing: list[str] = []
@@ -178,20 +185,18 @@ def correlate(
     result = _labelled(recording, columns, questions if several else None)
     result.attrs = {
         "signal": [asked.name for asked in questions] if several else questions[0].name,
-        "n": len(questions[0].signal),
+        **_asked(examinations[0]),
+        "n_neurons": columns["dead"].shape[1],
+        "n_tests": int(np.isfinite(columns["p"]).sum()),
         "n_dead": int(columns["dead"][0].sum()),
-        "strata": questions[0].strata_name,
-        "covariates": list(questions[0].covariate_names),
-        "groups": questions[0].groups_name,
         "controls": [c for c in chosen if not any(m.startswith(c) for m in missing)],
         "controls_missing": missing,
         "correction": correction,
-        "permutations": permutations,
         "seed": seed,
         **_origin(recording),
     }
-    if questions[0].groups is not None:
-        result.attrs["n_groups"] = int(questions[0].groups.max()) + 1
+    if "relative_performance" in (asked.name for asked in questions):
+        result.attrs |= _table_of_answers(recording)
     counts = [
         answer.counts | {"p_smallest": smallest_p(examination)}
         for answer, examination in zip(answers, examinations, strict=True)
@@ -202,6 +207,10 @@ def correlate(
 
 
 def _checked(controls: str | Iterable[str]) -> list[str]:
+    if controls is None:
+        raise ValueError(
+            f"controls is None; expected some of {', '.join(CONTROLS)}, or () for none"
+        )
     chosen = [controls] if isinstance(controls, str) else list(controls)
     for control in chosen:
         if control not in CONTROLS:
@@ -228,7 +237,7 @@ def _correct(columns: dict[str, np.ndarray], correction: Literal["bh", "by"]) ->
         rows = [
             {name: column[i] for name, column in columns.items()} for i in range(len(columns["q"]))
         ]
-        columns["replicated"] = np.array([replicated(row) for row in rows])
+        columns["replicated"] = np.array([replicated(row, correction) for row in rows])
         del columns["p_selection"], columns["p_heldout"]
 
 
@@ -252,6 +261,30 @@ def _counted(result: xr.Dataset, counts: list[dict[str, Any]], several: bool) ->
     return result.assign(
         {name: ("signal", np.array([c.get(name, np.nan) for c in counts])) for name in names}
     )
+
+
+def _asked(examination: Examination) -> dict[str, Any]:
+    """What was held fixed and how p was drawn: the same for every signal."""
+    asked, drawn = examination.test.question, examination.test.permutations
+    attrs = {
+        "n": len(asked.signal),
+        "strata": asked.strata_name,
+        "covariates": list(asked.covariate_names),
+        "groups": asked.groups_name,
+        "permutations": 0 if drawn is None else drawn.n_permutations,
+    }
+    if asked.groups is not None and drawn is not None:
+        attrs |= {"n_groups": int(asked.groups.max()) + 1, "groups_method": drawn.method}
+    return attrs
+
+
+def _table_of_answers(recording: xr.Dataset) -> dict[str, Any]:
+    """The 2x2 table behind the seed's signal, with McNemar's p, where the answers are known."""
+    if not {"label", "prediction", "baseline"} <= set(recording.coords):
+        return {}
+    table = outcomes(recording)
+    counts = table["count"].values.ravel().tolist()
+    return {"outcomes": counts, "mcnemar_p": table.attrs["mcnemar_p"]}
 
 
 def _origin(recording: xr.Dataset) -> dict[str, Any]:

@@ -90,15 +90,33 @@ def make_test(question: Question, permutations: int, seed: int) -> RankTest:
 
 
 @dataclass(frozen=True)
+class Half:
+    """A question among half of the samples.
+
+    With covariates the p-value is that of what they leave.
+    """
+
+    samples: np.ndarray
+    test: RankTest
+    partial: PartialDesign | None
+
+    def associate(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The AUC and the p-value."""
+        part = block[:, self.samples]
+        association, p = self.test.associate(part)
+        return association.auc, p if self.partial is None else self.partial.correlate(part).p
+
+
+@dataclass(frozen=True)
 class Examination:
     """All that is asked of a block by one question.
 
     Attributes
     ----------
     test : RankTest
-    unstratified : RankTest or None
-        Where samples hang together and are stratified, the plain test needs its own permutations.
-    halves : pair of (bool array, RankTest), or ()
+    plain : RankTest or None
+        Of all samples together; None where it is undecided.
+    halves : pair of Half, or ()
         Selection and held-out half of the samples.
     partial : PartialDesign or None
     linear : bool
@@ -106,8 +124,8 @@ class Examination:
     """
 
     test: RankTest
-    unstratified: RankTest | None
-    halves: tuple[tuple[np.ndarray, RankTest], ...]
+    plain: RankTest | None
+    halves: tuple[Half, ...]
     partial: PartialDesign | None
     linear: bool
     seed: int
@@ -122,48 +140,65 @@ class Examination:
             columns["auc_low"], columns["auc_high"] = block_bootstrap(
                 block, question.signal, question.strata, question.groups, seed=self.seed
             )
-            columns["p_unstratified"] = p
-            if self.unstratified is not None:
-                columns["p_unstratified"] = self.unstratified.associate(block)[1]
+            columns["p_unstratified"] = np.full(len(block), np.nan)
+            if self.plain is not None:
+                columns["p_unstratified"] = (
+                    p if self.plain is self.test else self.plain.associate(block)[1]
+                )
         if self.linear:
             columns["pearson"] = pearson(block, question.signal)
         if self.partial is not None:
             partial = self.partial.correlate(block)
             columns |= {"rho_partial": partial.rho, "p_partial": partial.p}
-        for name, (half, test) in zip(("selection", "heldout"), self.halves, strict=False):
-            part, p_half = test.associate(block[:, half])
-            columns |= {f"auc_{name}": part.auc, f"p_{name}": p_half}
+        for name, half in zip(("selection", "heldout"), self.halves, strict=False):
+            columns[f"auc_{name}"], columns[f"p_{name}"] = half.associate(block)
         return Examined(columns, null, _counts(association))
+
+
+def make_half(question: Question, samples: np.ndarray, seed: int) -> Half:
+    """The test of a question among some of the samples.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be decided there.
+    """
+    part = question.among(samples)
+    return Half(samples, make_test(part, 0, seed), _partial(part))
 
 
 def make_examination(
     question: Question,
-    halves: tuple[np.ndarray, ...],
+    halves: tuple[Half, ...],
     *,
     linear: bool,
     permutations: int,
     seed: int,
 ) -> Examination:
     """Draw the permutations and fit the covariates of a question, once for all blocks."""
-    partial = None
-    if question.covariates is not None:
-        partial = PartialDesign(
-            question.signal,
-            question.covariates,
-            question.strata,
-            question.groups,
-            names=question.covariate_names,
-        )
-    plain = None
-    if question.groups is not None and question.strata is not None:
-        plain = make_test(question.unstratified(), 0, seed)
-    return Examination(
-        make_test(question, permutations, seed),
-        plain,
-        tuple((half, make_test(question.among(half), 0, seed)) for half in halves),
-        partial,
-        linear,
-        seed,
+    test = make_test(question, permutations, seed)
+    return Examination(test, _plain(question, test, seed), halves, _partial(question), linear, seed)
+
+
+def _plain(question: Question, test: RankTest, seed: int) -> RankTest | None:
+    """The test of all samples together: with draws of its own; None where it is undecided."""
+    if question.groups is None or question.strata is None:
+        return test
+    try:
+        return make_test(question.unstratified(), 0, seed)
+    except ValueError:
+        return None
+
+
+def _partial(question: Question) -> PartialDesign | None:
+    if question.covariates is None:
+        return None
+    return PartialDesign(
+        question.signal,
+        question.covariates,
+        question.strata,
+        question.groups,
+        names=question.covariate_names,
     )
 
 

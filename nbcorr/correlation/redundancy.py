@@ -29,12 +29,12 @@ def clusters(
     Returns
     -------
     array of int, shape (n_neurons,)
-        The group, 1 that of the strongest neuron; 0 where a neuron was not found, or is not among
-        the 2,000 strongest.
+        The group, 1 that of the strongest neuron; 0 where a neuron was not found, -1 where it was
+        but is not among the 2,000 strongest.
     """
     chosen = np.flatnonzero(found)
     chosen = chosen[np.argsort(-folded(auc[chosen]), kind="stable")][:MOST]
-    cluster = np.zeros(len(auc), dtype=np.int64)
+    cluster = np.where(found, -1, 0)
     if len(chosen):
         # In the order of storage, so that no part of a store is read twice.
         stored = np.sort(chosen)

@@ -9,6 +9,8 @@ from nbcorr.correlation.ladder import LEVEL
 from nbcorr.correlation.reading import count_of, signal_of
 
 _FEW = 20
+# Of more signals than this, only those with the most neurons are told one by one.
+_SIGNALS = 6
 
 _CORRECTIONS = {"bh": "Benjamini-Hochberg", "by": "Benjamini-Yekutieli"}
 
@@ -19,36 +21,33 @@ def sentence(correlates: xr.Dataset) -> str:
     Parameters
     ----------
     correlates : xarray.Dataset
-        As ``nc.correlate`` makes it, of one signal or of several.
+        As ``nc.correlate`` makes it, of one signal or of several, or some of its neurons.
     """
     each = [correlates]
     if "signal" in correlates.dims:
         each = [correlates.isel(signal=i) for i in range(correlates.sizes["signal"])]
-    parts = [_tested(correlates, each)]
-    for one in each:
-        name = f"{one['signal'].item()}: " if len(each) > 1 or "signal" in one.coords else ""
-        parts.append(name + " ".join(filter(None, [_found(one), _few(one), _out_of_reach(one)])))
+    parts = [_tested(correlates, each), _answers(correlates.attrs), *_findings(each)]
     missing = correlates.attrs.get("controls_missing", [])
     parts += [f"Control missing: {reason}." for reason in missing]
     parts.append("An association is not yet use: switch the neurons off to see.")
-    return " ".join(parts)
+    return " ".join(filter(None, parts))
 
 
 def _tested(correlates: xr.Dataset, each: list[xr.Dataset]) -> str:
     attrs = correlates.attrs
-    live = correlates.sizes["neuron"] - attrs["n_dead"]
+    shown, tested = correlates.sizes["neuron"], attrs.get("n_neurons", correlates.sizes["neuron"])
+    live = tested - attrs["n_dead"]
     dead = f" (and {attrs['n_dead']} dead, left out)" if attrs["n_dead"] else ""
     layers = len(correlates.indexes["neuron"].get_level_values("layer").unique())
+    of = f" of {_count(layers, 'layer')}" if shown == tested else f", {shown} of them here,"
+    signal, positives, deciding = f"{len(each)} signals ({attrs.get('n_tests')} tests)", "", ""
     if len(each) == 1:
-        signal = signal_of(each[0])
-    else:
-        signal = f"{len(each)} signals, all {live * len(each):,} tests counted together,"
+        signal, positives, deciding = signal_of(each[0]), _positives(each[0]), _deciding(each[0])
     within = f", compared within each {attrs['strata']}"
     return (
-        f"{live} neurons{dead} of {_count(layers, 'layer')} were tested against "
-        f"{signal} on {attrs['n']} samples{_positives(each[0]) if len(each) == 1 else ''}"
-        f"{within if attrs['strata'] != 'none' else ', not stratified'}"
-        f"{_deciding(each[0]) if len(each) == 1 else ''}{_grouped(attrs)}."
+        f"{_count(live, 'neuron')}{dead}{of} {'was' if live == 1 else 'were'} tested against "
+        f"{signal} on {_count(attrs['n'], 'sample')}{positives}"
+        f"{within if attrs['strata'] != 'none' else ', not stratified'}{deciding}{_drawn(attrs)}."
     )
 
 
@@ -64,20 +63,50 @@ def _deciding(correlates: xr.Dataset) -> str:
     return f" (the {deciding:.0f} samples of those with both kinds decide)"
 
 
-def _grouped(attrs: dict) -> str:
+def _drawn(attrs: dict) -> str:
     if attrs.get("groups", "none") == "none":
         return ""
-    return f", and permuted only as {_count(attrs['n_groups'], 'whole group')} ({attrs['groups']})"
+    return f", p by {attrs['groups_method']} ({attrs['n_groups']} groups of {attrs['groups']})"
+
+
+def _answers(attrs: dict) -> str:
+    """The 2x2 table, where the signal comes from it."""
+    if "outcomes" not in attrs:
+        return ""
+    both, only_a, only_b, neither = attrs["outcomes"]
+    return (
+        f"Both are right on {both}, only the model on {only_a}, only the baseline on {only_b}, "
+        f"neither on {neither} (McNemar p {attrs['mcnemar_p']:.1g})."
+    )
+
+
+def _findings(each: list[xr.Dataset]) -> list[str]:
+    """What was found for each signal; of many signals, for those with the most neurons."""
+    found = [int((one["q"] <= LEVEL).sum()) for one in each]
+    most = sorted(range(len(each)), key=lambda i: -found[i])[:_SIGNALS]
+    parts = []
+    for one in (each[i] for i in sorted(most)):
+        several = len(each) > 1
+        name = f"{signal_of(one)}{_of_positives(one)}: " if several else ""
+        parts.append(name + " ".join(filter(None, [_found(one), _few(one), _out_of_reach(one)])))
+    if len(each) > len(most):
+        parts.append(f"{found.count(0)} of the {len(each)} signals have no associated neuron.")
+    return parts
+
+
+def _of_positives(correlates: xr.Dataset) -> str:
+    positive = count_of(correlates, "n_positive")
+    return "" if positive is None else f" ({positive:.0f} positive)"
 
 
 def _found(correlates: xr.Dataset) -> str:
     attrs = correlates.attrs
     holds = correlates["q"] <= LEVEL
     correction = _CORRECTIONS[attrs.get("correction", "bh")]
-    clauses = [f"{int(holds.sum())} are associated ({correction}, q ≤ {LEVEL:.2f})"]
+    verb = "is" if int(holds.sum()) == 1 else "are"
+    clauses = [f"{int(holds.sum())} {verb} associated ({correction}, q ≤ {LEVEL:.2f})"]
     if "cluster" in correlates and holds.sum() > 1:
-        groups = len(np.unique(correlates["cluster"].values[holds.values]))
-        clauses[0] += f" in {_count(groups, 'group')} of similar activation"
+        clauses[0] += _in_groups(correlates["cluster"].values)
     if "q_partial" in correlates:
         holds = holds & (correlates["q_partial"] <= LEVEL)
         held = " and ".join(attrs["covariates"])
@@ -95,6 +124,12 @@ def _found(correlates: xr.Dataset) -> str:
     return ", ".join(clauses) + "."
 
 
+def _in_groups(cluster: np.ndarray) -> str:
+    found = len(np.unique(cluster[cluster > 0]))
+    strongest = f" (of the {int((cluster > 0).sum())} strongest)" if (cluster < 0).any() else ""
+    return f" in {_count(found, 'group')} of similar activation{strongest}"
+
+
 def _few(correlates: xr.Dataset) -> str:
     positives = count_of(correlates, "n_positive")
     if positives is None:
@@ -107,13 +142,17 @@ def _few(correlates: xr.Dataset) -> str:
 
 def _out_of_reach(correlates: xr.Dataset) -> str:
     """That even a perfect neuron, found alone, would not reach q."""
-    smallest = count_of(correlates, "p_smallest")
-    tests = int(correlates["p"].notnull().sum())
-    if smallest is None or smallest * tests <= LEVEL:
+    attrs = correlates.attrs
+    smallest, tests = count_of(correlates, "p_smallest"), attrs.get("n_tests", 0)
+    # Benjamini and Yekutieli's price of any dependence.
+    price = float(np.sum(1 / np.arange(1, tests + 1))) if attrs.get("correction") == "by" else 1
+    if smallest is None or smallest * tests * price <= LEVEL:
         return ""
+    counted = attrs.get("groups", "none") != "none"
+    limit = f"with {attrs['permutations']:,} draws " if counted else ""
     return (
-        f"No neuron can reach q ≤ {LEVEL:.2f} alone among {tests} here, however well it tells the "
-        f"samples apart: the smallest possible p is {smallest:.2g}."
+        f"No neuron can reach q ≤ {LEVEL:.2f} alone among {tests} tests, however well it tells the "
+        f"samples apart: {limit}the smallest possible p is {smallest:.2g}."
     )
 
 

@@ -37,14 +37,20 @@ def find_signals(recording: xr.Dataset, signal: Any) -> tuple[dict[str, np.ndarr
 def find_signal(recording: xr.Dataset, signal: Any) -> tuple[str, np.ndarray]:
     """The signal's name and its values, shape (n_samples,), bool, integer or float."""
     if isinstance(signal, str) and signal == "relative_performance":
-        if signal in recording.coords and recording[signal].any():
-            return signal, recording[signal].values.astype(bool)
-        return signal, relative_performance(recording).values.astype(bool)
+        column = recording[signal] if signal in recording.coords else None
+        if column is None or (column.dtype.kind in "biuf" and not column.any()):
+            column = relative_performance(recording)
+        if not np.isin(column.values, (0, 1)).all():
+            raise ValueError(
+                f"relative_performance holds {np.unique(column.values)[:5].tolist()}; expected 1 "
+                "where only the model is right and 0 elsewhere (another name for another signal)"
+            )
+        return signal, column.values.astype(bool)
     name, values = _column(recording, signal, "signal")
     values = _numbers("signal", name, values)
-    if values.dtype != bool and np.isin(values, (0, 1)).all():
-        values = values.astype(bool)
-    return name, values
+    kinds = np.unique(values)
+    # Of two values the larger is the positive one.
+    return name, values == kinds[1] if len(kinds) == 2 else values
 
 
 def find_strata(recording: xr.Dataset, strata: Any) -> tuple[str, np.ndarray | None]:
@@ -89,7 +95,7 @@ def _named(name: Any, values: Any) -> xr.DataArray:
 
 
 def _numbers(kind: str, name: str, values: np.ndarray) -> np.ndarray:
-    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
+    if values.dtype.kind not in "biuf":
         hint = "; strata= takes categories" if kind == "covariate" else ""
         raise ValueError(
             f"{kind} {name!r} holds {values.dtype}; expected numbers or booleans{hint}"
@@ -116,13 +122,19 @@ def _codes(recording: xr.Dataset, column: Any, kind: str) -> tuple[str, np.ndarr
 def _column(recording: xr.Dataset, column: Any, kind: str) -> tuple[str, np.ndarray]:
     if isinstance(column, str):
         columns = [str(k) for k, v in recording.variables.items() if v.dims == ("sample",)]
+        if kind == "strata" and column == "label" and column not in columns:
+            raise ValueError(
+                "no strata 'label': the samples have no labels; strata=None compares all with all"
+            )
         if column not in columns:
             raise ValueError(unknown(kind, column, columns))
         return column, recording[column].values
     name = str(getattr(column, "name", None) or kind)
+    if isinstance(column, pd.Series) and not column.index.equals(pd.RangeIndex(len(column))):
+        column = xr.DataArray(column.values, coords={"sample": column.index}, dims="sample")
     if isinstance(column, xr.DataArray) and "sample" in column.coords:
         column = _aligned(recording, column, name)
-    values = np.asarray(column)
+    values = np.asarray(column.detach().cpu() if hasattr(column, "detach") else column)
     if values.shape != (recording.sizes["sample"],):
         raise ValueError(
             f"{kind} {name!r} has shape {values.shape}; expected one value for each of "

@@ -14,6 +14,7 @@ from nbcorr.correlation.controls import folded
 from nbcorr.correlation.sentence import sentence
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label
+from nbcorr.recording.arrays import over_neurons
 
 # What "strongest" means, largest first.
 ORDERS: dict[str, Callable[[xr.Dataset], np.ndarray]] = {
@@ -55,8 +56,9 @@ def top(correlates: xr.Dataset, n: int = 20, by: str | None = None) -> Table:
     ValueError
         If the order does not exist or its control was not computed.
     """
-    if n < 1:
-        raise ValueError(f"n is {n}; expected at least 1")
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n is {n}; expected at least 1, a whole number")
+    correlates = over_neurons(correlates)
     if by is None:
         by = "auc_selection" if "auc_selection" in correlates else "auc"
     if by not in ORDERS:
@@ -106,6 +108,8 @@ class Table:
             if need in self.neurons and self.neurons[need].ndim
         ]
         frame = self.neurons.reset_index("neuron").to_dataframe().to_dict("records")
+        n = self.neurons.attrs.get("n", math.inf)
+        frame = [{**row, "rho_error": 1 / math.sqrt(max(1, n - 1))} for row in frame]
         return [t for t, _ in present], [[cell(row) for _, cell in present] for row in frame]
 
     def __repr__(self) -> str:
@@ -183,8 +187,13 @@ def _raw_input(row: dict) -> str:
     return f"{mark} {rounded(row['auc_input'], _standard_error(row))}"
 
 
+def _rho(row: dict) -> str:
+    error = row["rho_error"]
+    return f"{rounded(row['rho'], error)} of {rounded(row['rho_max'], error)}"
+
+
 def _partial(row: dict) -> str:
-    return f"{row['rho_partial']:.2f} (q {rounded_p(row['q_partial'])})"
+    return f"{rounded(row['rho_partial'], row['rho_error'])} (q {rounded_p(row['q_partial'])})"
 
 
 _COLUMNS: list[tuple[str, str, Callable[[dict], str]]] = [
@@ -198,8 +207,8 @@ _COLUMNS: list[tuple[str, str, Callable[[dict], str]]] = [
     ("replicated", "replicated", lambda r: "yes" if r["replicated"] else "no"),
     ("untrained twins", "excess", _untrained),
     ("best input", "excess_input", _raw_input),
-    ("group", "cluster", lambda r: f"{r['cluster']:.0f}" if r["cluster"] else "–"),
-    ("rho of max", "rho", lambda r: f"{r['rho']:.2f} of {r['rho_max']:.2f}"),
-    ("Pearson r", "pearson", lambda r: f"{r['pearson']:.2f}"),
+    ("group", "cluster", lambda r: f"{r['cluster']:.0f}" if r["cluster"] > 0 else "–"),
+    ("rho of max", "rho", _rho),
+    ("Pearson r", "pearson", lambda r: rounded(r["pearson"], r["rho_error"])),
     ("zeros", "zeros", lambda r: f"{100 * r['zeros']:.0f} %"),
 ]
