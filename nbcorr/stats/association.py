@@ -23,8 +23,8 @@ from nbcorr.stats.sorting import (
     in_threads,
     make_parts,
 )
-from nbcorr.stats.tails import tail_p
-from nbcorr.stats.vanelteren import Pooled, pool_strata, skewed_p, skewness, stratum_of
+from nbcorr.stats.tails import skewed_p, sparsity_of, tail_p
+from nbcorr.stats.vanelteren import Pooled, pool_strata, skewness, stratum_of
 from nbcorr.stats.within import without_nan
 
 STATISTICS = 1 << 15  # neurons times strata whose statistics are computed at once
@@ -299,19 +299,16 @@ def _from_counts(
 def _assembled(
     values: np.ndarray, parts: list[dict[str, np.ndarray]], design: Design, level: float
 ) -> Association:
-    """The association from the columns of all blocks; a binary signal's tails are looked after."""
+    """The association from the columns of all blocks; the tails are looked after."""
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     apart = {name: columns.pop(name) for name in APART if name in columns}
-    z = apart["z_unstratified"]
-    columns["p_unstratified"] = two_sided(z)
-    if design.binary:
-        tied, skew = apart["tied"], apart.get("skewness_unstratified")
-        columns["p_unstratified"] = _tail_p(values, z, tied, skew, unstratified(design))
-        columns["p"] = (
-            columns["p_unstratified"]
-            if design.whole
-            else _tail_p(values, columns["z"], tied, apart.get("skewness"), design)
-        )
+    z, tied, skew = apart["z_unstratified"], apart["tied"], apart.get("skewness_unstratified")
+    columns["p_unstratified"] = _tail_p(values, z, tied, skew, unstratified(design))
+    columns["p"] = (
+        columns["p_unstratified"]
+        if design.whole
+        else _tail_p(values, columns["z"], tied, apart.get("skewness"), design)
+    )
     return Association(
         **columns,
         n=design.n,
@@ -328,7 +325,7 @@ def _tail_p(
 ) -> np.ndarray:
     if skew is None or design.n > LEANABLE:
         return tail_p(values, z, tied, design)
-    return skewed_p(values, z, tied, skew, design)
+    return skewed_p(z, tied, skew, design, lambda some: sparsity_of(values[some], design))
 
 
 def _by_ranks(
@@ -381,5 +378,4 @@ def _columns(
         "rho": rho,
         "rho_max": rho_max,
         "z": pooled.z,
-        "p": two_sided(pooled.z),
     }

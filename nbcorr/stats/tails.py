@@ -1,92 +1,150 @@
-"""The tail of a rank statistic that is far from normal: sparse neurons, few positives."""
+"""The tails of a rank statistic that is far from normal: sparse neurons, rare signals, few samples.
+
+All of it is about the permutation distribution within strata of the sum over samples of (rank of
+the neuron) times (rank of the signal); for a binary signal that is van Elteren's statistic.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
-from scipy.special import gammaincc, ndtr
-from scipy.stats import hypergeom
+from scipy.special import betainc, gammaincc, gammaln, ndtr
 
 from nbcorr.stats.design import Design
-from nbcorr.stats.ranks import row_blocks
+from nbcorr.stats.ranks import midranks, row_blocks
 
 # Below this skewness the normal tail serves; above it a sparse neuron's can be off by powers of 10.
 SKEWED = 0.2
 # A tail this far out is looked at: nearer, p is above .1 and decides nothing.
 FAR = 1.645
-# Up to so many values off the mode their hits are counted exactly.
+# Up to so many values off the mode each one shows in the statistic, whatever its skewness.
 FEW = 12
+# Where more hits than that are expected, they no longer show one by one.
+EXPECTED = 25.0
 
 
 def tail_p(rows: np.ndarray, z: np.ndarray, tied: np.ndarray, design: Design) -> np.ndarray:
-    """Two-sided p-values of van Elteren's statistic, right where the normal ones are not.
-
-    Ties and few positives make the permutation distribution of the statistic skewed: of a neuron
-    that is zero but at one sample, it has two values. Where its skewness, which is known exactly,
-    is above .2, the larger is taken of the normal p and that of the Pearson type III
-    distribution with this skewness (Mielke & Berry, *Permutation Methods*, 2007, section 2.3;
-    Winkler et al., *NeuroImage* 141, 2016), and where no more than twelve values are off the
-    neuron's commonest one, no less than twice the chance that as many of them fall on positives
-    (a convolution of hypergeometric distributions over the strata).
+    """`skewed_p` where the skewness is not known: it is found where it can matter.
 
     Parameters
     ----------
-    rows : array, shape (n_neurons, n_samples), finite where ``z`` is
+    rows : array, shape (n_neurons, n_samples), without NaN where ``z`` is finite
     z : array of float64, shape (n_neurons,)
         Standardised statistics; NaN where a neuron is dead.
     tied : array of float64, shape (n_neurons,)
         Sum of t^3 - t over groups of ties as a share of n^3 - n.
     design : Design
-        Of a binary signal.
+
+    Returns
+    -------
+    array of float64, shape (n_neurons,)
+    """
+    skewness = np.zeros(len(z))
+    looked_at = np.flatnonzero((np.abs(z) > FAR) & _may_be_skewed(tied, design))
+    for block in row_blocks(len(looked_at), design.n):
+        chosen = looked_at[block]
+        skewness[chosen] = statistic_skewness(rows[chosen], design)
+    return skewed_p(z, tied, skewness, design, lambda some: sparsity_of(rows[some], design))
+
+
+def skewed_p(
+    z: np.ndarray,
+    tied: np.ndarray,
+    skewness: np.ndarray,
+    design: Design,
+    sparsity: Callable[[np.ndarray], Sparsity],
+) -> np.ndarray:
+    """Two-sided p-values of a rank statistic, right where the normal ones are not.
+
+    Ties and rare signals make the permutation distribution of the statistic skewed: of a neuron
+    that is zero but at one sample, and a binary signal, it has two values. The largest is taken of
+    the normal p; that of the Pearson type III distribution with the statistic's own skewness, both
+    tails summed, where this is above .2 (Mielke & Berry, *Permutation Methods*, 2007, section 2.3;
+    Winkler et al., *NeuroImage* 141, 2016); that of the number of `hits_p`; and `smallest_p`.
+
+    Parameters
+    ----------
+    z, tied, design : as in `tail_p`
+    skewness : array of float64, shape (n_neurons,)
+        Of the statistic over permutations, as `statistic_skewness` finds it.
+    sparsity : callable
+        `sparsity_of` the neurons with these indices; few are asked for.
 
     Returns
     -------
     array of float64, shape (n_neurons,)
     """
     p = 2 * ndtr(-np.abs(z))
-    looked_at = np.flatnonzero((np.abs(z) > FAR) & _may_be_skewed(tied, design))
-    for block in row_blocks(len(looked_at), design.n):
-        chosen = looked_at[block]
-        skewness = statistic_skewness(rows[chosen], design)
-        far = np.abs(skewness) > SKEWED
-        chosen, skewness = chosen[far], skewness[far]
-        tail = 2 * pearson3_tail(np.abs(z[chosen]), skewness * np.sign(z[chosen]))
-        p[chosen] = np.maximum(p[chosen], np.minimum(tail, 1))
-        for row in chosen:
-            p[row] = max(p[row], hits_p(rows[row], z[row], design))
-    return p
+    # So many ties there are, at least, where all but a few values are equal.
+    n, most = design.n, max(0, design.n - FEW)
+    few = tied >= (most**3 - most) / max(n**3 - n, 1) * (1 - 1e-9)
+    far = np.flatnonzero((np.abs(z) > FAR) & ((np.abs(skewness) > SKEWED) | few))
+    if len(far):
+        p[far] = np.maximum(p[far], pearson3_p(z[far], skewness[far]))
+        rare = rare_of(design)
+        for block in row_blocks(len(far), n):
+            chosen = far[block]
+            hits = hits_p(sparsity(chosen), z[chosen], tied[chosen], rare, design)
+            p[chosen] = np.maximum(p[chosen], hits)
+    return np.maximum(p, smallest_p(design))
+
+
+def smallest_p(design: Design) -> float:
+    """The smallest two-sided p there can be: 2 of the ways to deal the signal out within strata.
+
+    Each stratum has n! / prod(c!) of them, c the number of samples with each of its values.
+    """
+    ways = 0.0
+    for samples in design.strata:
+        counts = np.unique(design.signal[samples], return_counts=True)[1]
+        ways += gammaln(len(samples) + 1) - gammaln(counts + 1.0).sum()
+    return float(min(1.0, 2 * np.exp(-ways)))
 
 
 def _may_be_skewed(tied: np.ndarray, design: Design) -> np.ndarray:
     """Rows whose statistic can be skewed, by half as much again as its largest likely skewness.
 
     For given ties the ranks are most skewed when one value holds a share s of the samples at an
-    end of the scale, ``tied = s^3``; what many positives add up to is skewed the less for it.
+    end of the scale, ``tied = s^3``. With one stratum of n samples the skewness of the statistic is
+    that of the neuron's ranks times that of the signal's over about the root of n.
     """
     s = np.cbrt(np.nan_to_num(tied, nan=0.0))
     third = -s * (1 - s) ** 3 / 8 + (0.0625 - (s - 0.5) ** 4) / 4
     skewness = third / np.maximum((1 - s**3) / 12, 1e-12) ** 1.5
-    positive = design.n_positive_informative or 1
-    fewer = max(1, min(positive, design.n_informative - positive))
-    return 1.5 * skewness / np.sqrt(fewer) > SKEWED
+    square, cube = 0.0, 0.0
+    for samples in design.strata:
+        ranks = _centred(design.signal[samples])
+        square += ranks @ ranks
+        cube += abs(ranks @ (ranks * ranks))
+    return 1.5 * skewness * cube / square**1.5 > SKEWED
 
 
 def statistic_skewness(rows: np.ndarray, design: Design) -> np.ndarray:
-    """Skewness of van Elteren's statistic over permutations within strata, given the ties.
+    """Skewness of the statistic over permutations within strata, given the ties.
 
-    The third central moment of the sum of n1 of n numbers drawn without replacement is
-    ``n1 n0 (n0 - n1) / ((n - 1) (n - 2)) * m3``, ``m3`` that of the numbers (Isserlis 1931);
-    the strata are independent, so their moments add.
+    Of two lists of n numbers with mean 0, paired at random, the sum of products has the second
+    moment ``A2 B2 / (n - 1)`` and the third ``n A3 B3 / ((n - 1) (n - 2))``, where A2 and A3 are
+    sums of squares and of cubes: of the six kinds of products over distinct samples each is a
+    multiple of these, as the sums of the numbers vanish (Mielke & Berry 2007, section 2.3). The
+    strata are independent, so their moments add. For a binary signal it is Isserlis' (1931).
     """
     second, third = np.zeros(len(rows)), np.zeros(len(rows))
     for samples in design.strata:
         n = len(samples)
-        n1 = int(design.signal[samples].sum())
-        n0 = n - n1
+        signal = _centred(design.signal[samples])
         square, cube = _rank_moments(np.sort(rows[:, samples], axis=1))
-        second += n1 * n0 / (n - 1) * square
+        second += n * square * (signal @ signal) / (n - 1)
         if n > 2:
-            third += n1 * n0 * (n0 - n1) / ((n - 1) * (n - 2)) * cube
+            third += n * n * cube * (signal @ (signal * signal)) / ((n - 1) * (n - 2))
     return np.divide(third, second**1.5, out=np.zeros(len(rows)), where=second > 0)
+
+
+def _centred(signal: np.ndarray) -> np.ndarray:
+    """Centred mid-ranks of one stratum as a share of its size."""
+    n = len(signal)
+    return (midranks(signal) - (n + 1) / 2) / n
 
 
 def _rank_moments(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,38 +161,179 @@ def _rank_moments(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return next(moments), next(moments)
 
 
+def pearson3_p(z: np.ndarray, skewness: np.ndarray) -> np.ndarray:
+    """P(|Z| >= |z|) of the standardised Pearson type III distribution: both tails summed."""
+    skew, far = np.abs(skewness), np.abs(z)
+    return np.minimum(pearson3_tail(far, skew) + pearson3_tail(far, -skew), 1)
+
+
 def pearson3_tail(z: np.ndarray, skewness: np.ndarray) -> np.ndarray:
-    """P(Z >= z) of the standardised Pearson type III distribution; z above 0.
+    """P(Z >= z) of the standardised Pearson type III distribution; z above 0."""
+    shape = 4 / np.maximum(np.abs(skewness), 1e-4) ** 2
+    reach = z * np.sqrt(shape)
+    below = 1 - gammaincc(shape, np.maximum(shape - reach, 0))
+    return np.where(skewness > 0, gammaincc(shape, shape + reach), below)
 
-    With a negative skewness, where the tail is lighter than the normal one, 0: the normal p, which
-    is the larger, is then the one that counts.
+
+class Rare(NamedTuple):
+    """The samples at which a signal is off its commonest value.
+
+    Attributes
+    ----------
+    inside : array of int, shape (n_strata,)
+        How many there are in each stratum.
+    total : int
+        How many of all samples they are.
+    mean, variance : float
+        Of their distance from the commonest value, in ranks.
     """
-    shape = 4 / np.maximum(skewness, 1e-8) ** 2
-    at = shape + z * np.sqrt(shape)
-    return np.where(skewness > 0, gammaincc(shape, at), 0.0)
+
+    inside: np.ndarray
+    total: int
+    mean: float
+    variance: float
 
 
-def hits_p(row: np.ndarray, z: float, design: Design) -> float:
-    """Twice the chance of as many hits of the few values off the mode, 0 where they are many.
+def rare_of(design: Design) -> Rare | None:
+    """What is rare in a signal; None where no value holds half of its samples."""
+    values, counts = np.unique(design.signal, return_counts=True)
+    if 2 * counts.max() < design.n:
+        return None
+    off = design.signal != values[counts.argmax()]
+    ranks = midranks(design.signal)
+    apart = ranks[off] - ranks[~off][0]
+    inside = np.array([np.count_nonzero(off[samples]) for samples in design.strata])
+    return Rare(inside, int(off.sum()), float(apart.mean()), float(apart.var()))
 
-    Counted are the values on the side of the mode that the statistic leans to: large ones that
-    fall on positives, or on negatives.
+
+class Sparsity(NamedTuple):
+    """Where neurons are off the value that most samples share.
+
+    Attributes
+    ----------
+    off : array of int, shape (n_neurons, n_strata)
+        How many samples of each stratum are off it.
+    total, above : array of int, shape (n_neurons,)
+        How many of all samples are, and how many of these are larger.
     """
-    values, counts = np.unique(row, return_counts=True)
-    off = row != values[counts.argmax()]
-    if not 0 < np.count_nonzero(off) <= FEW:
-        return 0.0
-    above = row > values[counts.argmax()]
-    toward = above if np.count_nonzero(above) * 2 >= np.count_nonzero(off) else off & ~above
-    sought = (z > 0) == (toward is above)
-    chance, hits = np.ones(1), 0
-    for samples in design.strata:
-        drawn = int(np.count_nonzero(toward[samples]))
-        if drawn == 0:
-            continue
-        target = design.signal[samples] == (1 if sought else 0)
-        hits += int(np.count_nonzero(toward[samples] & target))
-        possible = np.arange(drawn + 1)
-        own = hypergeom.pmf(possible, len(samples), int(target.sum()), drawn)
-        chance = np.convolve(chance, own)
-    return float(min(1.0, 2 * chance[hits:].sum()))
+
+    off: np.ndarray
+    total: np.ndarray
+    above: np.ndarray
+
+
+def sparsity_of(rows: np.ndarray, design: Design) -> Sparsity:
+    """What is rare in neurons; where no value holds most samples, off the median."""
+    mode = np.zeros(len(rows), dtype=rows.dtype)
+    other = 2 * np.count_nonzero(rows, axis=1) >= rows.shape[1]
+    middle = rows.shape[1] // 2
+    mode[other] = np.partition(rows[other], middle, axis=1)[:, middle]
+    off = rows != mode[:, None]
+    inside = [np.count_nonzero(off[:, samples], axis=1) for samples in design.strata]
+    above = np.count_nonzero(rows > mode[:, None], axis=1)
+    return Sparsity(np.stack(inside, axis=1), np.count_nonzero(off, axis=1), above)
+
+
+def hits_p(
+    sparsity: Sparsity, z: np.ndarray, tied: np.ndarray, rare: Rare | None, design: Design
+) -> np.ndarray:
+    """P-values that count how often the rare values of neuron and signal fall on one sample.
+
+    The statistic of a sparse neuron and a rare signal goes in steps, one for each such hit, and
+    what ranks among the rare values add is little. The number of hits is a sum of hypergeometric
+    ones, hence one of independent trials (Vatutin & Mikhailov, *Theory of Probability and its
+    Applications* 27, 1982), and taken as a binomial one. Given k hits the statistic is taken as
+    normal with the moments of a sum of k products drawn at random, and half the breadth of a single
+    product counts as reached, as k = 1 is far from normal.
+
+    Parameters
+    ----------
+    sparsity : Sparsity
+        `sparsity_of` the neurons.
+    z, tied, design : as in `tail_p`
+    rare : Rare, optional
+        `rare_of` the design.
+
+    Returns
+    -------
+    array of float64, shape (n_neurons,)
+        0 where the steps do not show: no value holds half of the samples, more than 25 hits are
+        expected, or more than twelve values lie on both sides of the commonest.
+    """
+    p = np.zeros(len(z))
+    if rare is None:
+        return p
+    size = np.array([len(samples) for samples in design.strata])
+    off, total, above = sparsity
+    expected = off * rare.inside / size
+    left = (size - off) * (size - rare.inside) / (size * (size - 1))
+    mean, variance = expected.sum(axis=1), np.sum(expected * left, axis=1)
+    counted = (2 * total < design.n) & (variance > 0) & (mean <= EXPECTED)
+    counted &= (above == 0) | (above == total) | (total <= FEW)
+    if counted.any():
+        total, above, tied, mean, variance, z = (
+            column[counted] for column in (total, above, tied, mean, variance, z)
+        )
+        gap, spread = _rank_gap(total, above, tied, design.n)
+        p[counted] = _steps_p(total, gap, spread, mean, variance, z, rare)
+    return p
+
+
+def _steps_p(
+    total: np.ndarray,
+    gap: np.ndarray,
+    spread: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    z: np.ndarray,
+    rare: Rare,
+) -> np.ndarray:
+    """P(|Z| >= |z|) over all numbers of hits."""
+    hits = np.arange(2 + int(np.max(mean + 12 * np.sqrt(variance + 1))))
+    chance = _hit_chances(hits, mean, variance, np.minimum(total, rare.total))
+    total, gap, spread = total[:, None], gap[:, None], spread[:, None]
+    product = gap * rare.mean
+    # Those drawn are drawn from few: of all of them the sum is known.
+    one = np.maximum(total - hits, 0) / np.maximum(total - 1, 1) * spread * rare.mean**2
+    one += np.maximum(rare.total - hits, 0) / max(rare.total - 1, 1) * rare.variance * gap**2
+    one += spread * rare.variance
+    centre = hits * product
+    middle = mean[:, None] * product
+    among = np.sum(chance * hits * one, axis=1, keepdims=True)
+    scale = np.sqrt(variance[:, None] * product**2 + among)
+    apart = (centre - middle) / scale
+    width = np.maximum(np.sqrt(hits * one) / scale, 1e-8)
+    reach = np.sqrt(3 * one[:, 1:2]) / scale + 1e-6 - np.abs(z)[:, None]
+    beyond = ndtr((reach + apart) / width) + ndtr((reach - apart) / width)
+    return np.minimum(np.sum(chance * beyond, axis=1), 1)
+
+
+def _hit_chances(
+    hits: np.ndarray, mean: np.ndarray, variance: np.ndarray, most: np.ndarray
+) -> np.ndarray:
+    """Chance of each number of hits, shape (n_neurons, len(hits)).
+
+    The binomial with this mean and the next larger variance that a whole number of trials has.
+    """
+    trials = np.minimum(np.ceil(mean**2 / (mean - variance) - 1e-9), most)[:, None]
+    k = hits[1:]
+    left = np.maximum(trials - k + 1, 1)
+    at_least = np.where(k <= trials, betainc(k, left, mean[:, None] / trials), 0.0)
+    ends = np.ones((len(mean), 1))
+    return -np.diff(np.hstack([ends, at_least, 0 * ends]))
+
+
+def _rank_gap(
+    total: np.ndarray, above: np.ndarray, tied: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of how far values off the mode are from it in ranks.
+
+    Half the mode's samples lie between, and half of those of their own side on average; the
+    variance is what the mode leaves of the sum of squares of all centred ranks.
+    """
+    mode, below = n - total, total - above
+    gap = (above * (mode + above) - below * (mode + below)) / (2 * total)
+    centre = (below - above) / 2
+    squares = (float(n) ** 3 - n) * (1 - tied) / 12
+    spread = (squares - mode * centre**2) / total - (centre + gap) ** 2
+    return gap, np.maximum(spread, 0)

@@ -8,8 +8,18 @@ import numpy as np
 from scipy.special import ndtr
 
 from nbcorr.stats.design import Design
+from nbcorr.stats.ranks import tie_term
 from nbcorr.stats.sorting import Counts
-from nbcorr.stats.tails import FAR, FEW, SKEWED, hits_p, pearson3_tail
+from nbcorr.stats.tails import (
+    FAR,
+    FEW,
+    SKEWED,
+    hits_p,
+    pearson3_p,
+    rare_of,
+    smallest_p,
+    sparsity_of,
+)
 
 # Fewer disjoint pairs, or a larger share of ties (sum of t^3 - t over n^3 - n), and the structural
 # components are too few to tell their variance.
@@ -151,14 +161,15 @@ def skewness(parts: list[Stratum]) -> np.ndarray:
 def skewed_p(
     rows: np.ndarray, z: np.ndarray, tied: np.ndarray, skew: np.ndarray, design: Design
 ) -> np.ndarray:
-    """`tails.tail_p` where the skewness is known: few rows are read again."""
-    p = 2 * ndtr(-np.abs(z))
+    """`tails.skewed_p` with hits for rows with few values off the mode alone."""
+    p = np.maximum(2 * ndtr(-np.abs(z)), smallest_p(design))
     far = np.flatnonzero((np.abs(z) > FAR) & (np.abs(skew) > SKEWED))
-    tail = 2 * pearson3_tail(np.abs(z[far]), skew[far] * np.sign(z[far]))
-    p[far] = np.maximum(p[far], np.minimum(tail, 1))
+    p[far] = np.maximum(p[far], pearson3_p(z[far], skew[far]))
     n, most = design.n, max(0, design.n - FEW)
-    # So many ties there are, at least, where all but a few values are equal.
     share = (most**3 - most) / (n**3 - n) * (1 - 1e-9)
     for row in far[tied[far] >= share]:
-        p[row] = max(p[row], hits_p(rows[row], z[row], design))
+        own = np.asarray(rows[row])[None]
+        ties = tie_term(own) / (n**3 - n)
+        hits = hits_p(sparsity_of(own, design), z[[row]], ties, rare_of(design), design)
+        p[row] = max(p[row], hits[0])
     return p
