@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from scipy.special import ndtr, ndtri
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso, LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 
+from nbcorr.correlation.folds import Fold, folds_of, plan_folds
+from nbcorr.correlation.task import Task
 from nbcorr.recording.blocks import neuron_blocks
 from nbcorr.stats.association import Association, associate
-from nbcorr.stats.design import make_design
+from nbcorr.stats.bootstrap import block_bootstrap
 from nbcorr.stats.ranks import midranks
 
 # Penalties tried, strongest first, as shares of the smallest that lets no feature in. The search
@@ -23,55 +25,16 @@ from nbcorr.stats.ranks import midranks
 PENALTIES = np.geomspace(0.8, 0.05, 7)
 _PATIENCE = 2
 
-# Folds in which the penalty is chosen.
-_INNER_FOLDS = 3
-
 # With more features than this, each training set takes those that alone tell most in it.
 MOST_FEATURES, SCREENED = 2000, 500
 
+# Of whole groups, for the interval.
+_RESAMPLES = 1000
 
-@dataclass(frozen=True)
-class Task:
-    """What a score is to tell, and which samples may be compared.
-
-    Attributes
-    ----------
-    signal : array of float64, shape (n,)
-        0 and 1 where ``binary``.
-    strata : array of int, shape (n,)
-    groups : array of int, shape (n,), or None
-        Samples of one group are never in a training set and its test set.
-    """
-
-    signal: np.ndarray
-    strata: np.ndarray
-    groups: np.ndarray | None
-    binary: bool
-
-    @classmethod
-    def of(
-        cls, signal: np.ndarray, strata: np.ndarray | None, groups: np.ndarray | None = None
-    ) -> Task:
-        """Check a signal; ValueError if it is constant, within every stratum or at all."""
-        design = make_design(signal, strata)
-        codes = np.zeros(design.n, dtype=np.int64) if strata is None else strata
-        return cls(design.signal, codes, groups, design.binary)
-
-    def among(self, samples: np.ndarray) -> Task:
-        """The same task for some of the samples."""
-        groups = None if self.groups is None else self.groups[samples]
-        return replace(
-            self, signal=self.signal[samples], strata=self.strata[samples], groups=groups
-        )
-
-    def permuted(self, seed: int) -> Task:
-        """The control task: the signal's values dealt anew among the samples of each stratum."""
-        rng = np.random.default_rng(seed)
-        places = np.argsort(self.strata, kind="stable")
-        dealt = np.lexsort((rng.random(len(places)), self.strata))
-        signal = np.empty_like(self.signal)
-        signal[places] = self.signal[dealt]
-        return replace(self, signal=signal)
+# Where there is nothing to tell, each pair of samples counts twice in the AUC, once each way round
+# in training and test: its variance is twice that of scores that are given, and an interval of 95 %
+# reaches sqrt(2) times as far. This is the level at which one for given scores does.
+_LEVEL = 1 - 2 * float(ndtr(np.sqrt(2) * ndtri(0.025)))
 
 
 class Sparse(NamedTuple):
@@ -80,7 +43,8 @@ class Sparse(NamedTuple):
     Attributes
     ----------
     judged : Association
-        Of the out-of-fold scores, one row.
+        Of the out-of-fold scores, one row; where the task has groups, its interval allows for
+        them.
     coefficients : array of float64, shape (n_folds, n_features)
         Per standard deviation of the feature within strata; 0 for features left out.
     penalties : array of float64, shape (n_folds,)
@@ -90,13 +54,6 @@ class Sparse(NamedTuple):
     judged: Association
     coefficients: np.ndarray
     penalties: np.ndarray
-
-
-class Fold(NamedTuple):
-    """Places of samples: a training set and its test set, in order."""
-
-    train: np.ndarray
-    test: np.ndarray
 
 
 def cross_validate(
@@ -121,11 +78,9 @@ def cross_validate(
     tick : callable
         Called after every fold.
     """
-    numbers = assign_folds(task, n_folds, seed)
+    numbers, inner = plan_folds(task, n_folds, seed)
     outer = folds_of(numbers)
-    inner = [_inner_folds(task, fold, min(_INNER_FOLDS, n_folds), seed) for fold in outer]
     training = [fold.train for fold in outer] + [f.train for folds in inner for f in folds]
-    _check_training(task, training)
     columns = _columns(features, alive, task, training)
     entering = np.unique(np.concatenate(columns))
     values = features.transpose("sample", "neuron")[:, entering].values
@@ -142,39 +97,17 @@ def cross_validate(
         coefficients[k, columns[k]] = weights
         scores[fold.test] = fit.score(values, fold.test, weights)
         tick()
-    return Sparse(judge(scores[None], task, numbers), coefficients, penalties)
-
-
-def assign_folds(task: Task, n_folds: int, seed: int) -> np.ndarray:
-    """The fold of every sample, from 0; alike in signal and strata, whole groups in one fold."""
-    rng = np.random.default_rng(seed)
-    n = len(task.signal)
+    judged = judge(scores[None], task, numbers)
     if task.groups is not None:
-        kind = task.signal if task.binary else task.signal > np.median(task.signal)
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        folds = np.empty(n, dtype=np.int64)
-        for k, (_, test) in enumerate(splitter.split(np.zeros(n), kind, task.groups)):
-            folds[test] = k
-        return folds
-    keys = (task.strata, task.signal) if task.binary else (task.signal, task.strata)
-    order = np.lexsort((rng.random(n), *keys))
-    # Neighbours in this order are alike: each run of them is dealt to different folds.
-    hands = np.argsort(rng.random((-(-n // n_folds), n_folds)), axis=1).ravel()[:n]
-    folds = np.empty(n, dtype=np.int64)
-    folds[order] = hands
-    return folds
-
-
-def folds_of(numbers: np.ndarray) -> list[Fold]:
-    """Training and test set of every fold."""
-    return [
-        Fold(np.flatnonzero(numbers != k), np.flatnonzero(numbers == k))
-        for k in range(numbers.max() + 1)
-    ]
+        low, high = _interval_in_groups(scores[None], task, numbers, task.groups, seed)
+        judged = replace(judged, auc_low=low, auc_high=high)
+    return Sparse(judged, coefficients, penalties)
 
 
 def judge(scores: np.ndarray, task: Task, folds: np.ndarray) -> Association:
     """The association of scores with the signal, comparing only within a fold and a stratum.
+
+    Its interval holds 95 % where there is nothing to tell, and more where there is.
 
     Parameters
     ----------
@@ -187,14 +120,28 @@ def judge(scores: np.ndarray, task: Task, folds: np.ndarray) -> Association:
     ValueError
         If no fold holds two samples of one stratum at which the signal differs.
     """
-    cells = folds * (task.strata.max() + 1) + task.strata
     try:
-        return associate(scores, task.signal, cells)
+        return associate(scores, task.signal, _cells(task, folds), _LEVEL)
     except ValueError as error:
         raise ValueError(
             f"cannot be decided, n = {len(task.signal)}: in no fold does the signal differ within "
             "a stratum; expected larger strata, strata=None, or fewer folds"
         ) from error
+
+
+def _interval_in_groups(
+    scores: np.ndarray, task: Task, folds: np.ndarray, groups: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The interval of what `judge` finds, where samples of one group are not independent."""
+    cells = _cells(task, folds)
+    return block_bootstrap(
+        scores, task.signal, cells, groups, level=_LEVEL, n_resamples=_RESAMPLES, seed=seed
+    )
+
+
+def _cells(task: Task, folds: np.ndarray) -> np.ndarray:
+    """The fold and the stratum of each sample as one number: what is compared with what."""
+    return folds * (task.strata.max() + 1) + task.strata
 
 
 class Fit:
@@ -278,22 +225,6 @@ def _choose(values: np.ndarray, task: Task, folds: list[Fold], columns: list[np.
         if waited == _PATIENCE:
             break
     return float(chosen)
-
-
-def _inner_folds(task: Task, fold: Fold, n_folds: int, seed: int) -> list[Fold]:
-    numbers = assign_folds(task.among(fold.train), n_folds, seed + 1)
-    return [Fold(fold.train[train], fold.train[test]) for train, test in folds_of(numbers)]
-
-
-def _check_training(task: Task, training: list[np.ndarray]) -> None:
-    for samples in training:
-        try:
-            make_design(task.signal[samples], task.strata[samples])
-        except ValueError as error:
-            raise ValueError(
-                f"cannot be decided, n = {len(task.signal)}: in a training set the signal differs "
-                "within no stratum; expected larger strata, strata=None, or fewer folds"
-            ) from error
 
 
 def _columns(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,9 @@ from sklearn.metrics import roc_auc_score
 
 import nbcorr as nc
 from nbcorr.correlation import sparse
-from nbcorr.correlation.sparse import Fit, Task, assign_folds, cross_validate, judge
+from nbcorr.correlation.folds import assign_folds, control_task, plan_folds
+from nbcorr.correlation.sparse import Fit, cross_validate, judge
+from nbcorr.correlation.task import Task
 from nbcorr.stats.association import associate
 from tests.conftest import planted_recording
 
@@ -151,6 +155,69 @@ def test_the_control_task_permutes_within_strata():
         here = task.strata == stratum
         assert sorted(drawn.signal[here]) == sorted(task.signal[here])
     np.testing.assert_array_equal(task.permuted(1).signal, drawn.signal)
+
+
+def runs_of(signal, groups):
+    return [tuple(signal[groups == g].tolist()) for g in np.unique(groups)]
+
+
+@pytest.mark.parametrize("sizes", [[6] * 30, list(range(1, 31))])
+def test_a_signal_that_is_constant_within_groups_stays_so(sizes):
+    """Whole groups change values, within strata, however unequal they are."""
+    groups = np.repeat(np.arange(30), sizes)
+    strata = groups % 2
+    task = Task.of(groups % 3 == 0, strata, groups)
+    drawn = task.permuted(1)
+    assert (drawn.signal != task.signal).any()
+    per_group = [set(run) for run in runs_of(drawn.signal, groups)]
+    assert all(len(kinds) == 1 for kinds in per_group)
+    for stratum in range(2):
+        own = range(stratum, 30, 2)
+        assert sum(per_group[g] == {1} for g in own) == sum(g % 3 == 0 for g in own)
+    np.testing.assert_array_equal(task.permuted(1).signal, drawn.signal)
+
+
+def test_groups_of_one_size_hand_on_their_signal_in_its_order():
+    groups = np.repeat(np.arange(12), 5)
+    signal = np.arange(60.0)
+    drawn = Task.of(signal, None, groups).permuted(0).signal
+    assert sorted(drawn) == sorted(signal)
+    owners = drawn.reshape(12, 5) // 5
+    assert (owners == owners[:, :1]).all()
+    # One after the other from some place on, the first again after the last.
+    assert (np.diff(drawn.reshape(12, 5), axis=1) % 5 == 1).all()
+
+
+def test_every_group_may_get_every_signal():
+    groups = np.repeat(np.arange(3), 4)
+    task = Task.of(np.repeat([0.0, 1.0, 2.0], 4), None, groups)
+    rng = np.random.default_rng(0)
+    drawn = np.array([task.permuted(rng).signal[::4] for _ in range(600)])
+    orders, counts = np.unique(drawn, axis=0, return_counts=True)
+    assert len(orders) == 6
+    assert abs(counts - 100).max() < 4.5 * np.sqrt(600 * 5 / 36)
+
+
+def test_a_group_alone_in_its_stratum_changes_the_places_of_its_values():
+    """Matched pairs: each is turned over or not, by chance."""
+    pair, signal = np.arange(400) // 2, np.arange(400) % 2
+    drawn = Task.of(signal, pair, pair).permuted(0).signal
+    np.testing.assert_array_equal(np.bincount(pair, drawn), np.ones(200))
+    assert abs(int((drawn != signal).sum()) / 2 - 100) < 4.5 * np.sqrt(50)
+
+
+def test_a_control_task_that_no_fold_can_judge_is_drawn_again(monkeypatch):
+    # One large group holds most positives: a smaller one that takes them over loses them.
+    groups = np.repeat(np.arange(8), [2, 2, 2, 2, 2, 2, 30, 30])
+    signal = np.zeros(72)
+    signal[[0, 2, 4]] = 1
+    signal[12:72:15] = 1
+    task = Task.of(signal, None, groups)
+    drawn = control_task(task, 2, 0)
+    plan_folds(drawn, 2, 0)
+    monkeypatch.setattr(Task, "permuted", lambda self, rng: replace(self, signal=0 * signal))
+    with pytest.raises(ValueError, match="of 20 permutations none fits the folds"):
+        control_task(task, 2, 0)
 
 
 def test_screening_takes_the_strongest_of_each_training_set(monkeypatch):
