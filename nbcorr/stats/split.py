@@ -21,8 +21,10 @@ def stratified_halves(
     """Draw the half of the samples used for selection, alike in strata and signal.
 
     Every cell (a stratum and a value of the signal) is split at random. What cannot be split
-    evenly is handed on to the next cell, so that over all cells, and over the cells of each value
-    of the signal, the share stays that of `fraction` within one sample.
+    evenly is handed on to the next cell, in random order, so that over all cells, and over the
+    cells of each value of the signal, the share stays that of `fraction` within one sample.
+    Strata of two samples that differ in the signal stay whole, for nothing can be compared within
+    one alone: of these pairs, too, the share is that of `fraction` within one.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def stratified_halves(
     codes = stratum_codes(strata, len(signal))
     rng = np.random.default_rng(seed)
     if groups is None:
-        return _split_cells(_kinds(signal, 1), codes, fraction, rng)
+        return _split_cells(_kinds(signal, 1), _torn_alone(signal, codes), codes, fraction, rng)
     members = stratum_codes(groups, len(signal), "groups")
     if members.max() == 0:
         raise ValueError(
@@ -78,18 +80,36 @@ def _kinds(signal: np.ndarray, n_parts: int) -> np.ndarray:
 
 
 def _split_cells(
-    kind: np.ndarray, codes: np.ndarray, fraction: float, rng: np.random.Generator
+    kind: np.ndarray,
+    pairs: np.ndarray,
+    codes: np.ndarray,
+    fraction: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    chosen = np.zeros(len(kind), dtype=bool)
+    """Split the cells of each value at random, and whole strata of which `pairs` is true."""
+    place = rng.permutation(len(pairs))[codes]
+    whole = rng.permutation(np.flatnonzero(pairs))
+    chosen = np.isin(codes, whole[_systematic(len(whole), fraction, rng)])
     for value in np.unique(kind):
-        owed = rng.uniform()
-        for code in np.unique(codes[kind == value]):
-            cell = np.flatnonzero((kind == value) & (codes == code))
-            owed += fraction * len(cell)
-            take = min(len(cell), int(owed))
-            owed -= take
-            chosen[rng.permutation(cell)[:take]] = True
+        members = np.flatnonzero((kind == value) & ~pairs[codes])
+        members = members[np.lexsort((rng.random(len(members)), place[members]))]
+        chosen[members] = _systematic(len(members), fraction, rng)
     return chosen
+
+
+def _systematic(n: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Which of n places in a row are drawn: at equal distances from a random start."""
+    return np.diff(np.floor(rng.uniform() + fraction * np.arange(n + 1))) > 0
+
+
+def _torn_alone(signal: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Strata, by code, of two samples that differ in the signal."""
+    sizes = np.bincount(codes)
+    order = np.argsort(codes, kind="stable")
+    first = (np.cumsum(sizes) - sizes)[sizes == 2]
+    pairs = sizes == 2
+    pairs[pairs] = signal[order[first]] != signal[order[first + 1]]
+    return pairs
 
 
 def _deal_groups(

@@ -98,6 +98,23 @@ def test_halves_of_a_real_signal_split_within_strata():
     assert (half[:50].sum(), half[50:].sum()) == (25, 25)
 
 
+@pytest.mark.parametrize("fraction", [0.5, 0.3])
+@pytest.mark.parametrize("real", [False, True])
+def test_pairs_stay_whole_and_fall_at_random(fraction, real):
+    strata = np.r_[np.repeat(np.arange(400), 2), 400 + np.arange(300) % 3]
+    y = np.r_[np.tile([0, 1], 400), np.arange(300) % 5 == 0]
+    signal = y + np.random.default_rng(6).random(1100) if real else y
+    halves = np.array([stratified_halves(signal, strata, fraction, seed) for seed in range(40)])
+    pairs = halves[:, :800].reshape(40, 400, 2)
+    assert np.array_equal(pairs[..., 0], pairs[..., 1])
+    assert (abs(pairs[..., 0].sum(axis=1) - 400 * fraction) < 1).all()
+    assert (abs(halves[:, 800:].sum(axis=1) - 300 * fraction) < 1 + (not real)).all()
+    # No two neighbours share their fate, and every pair falls into either half.
+    alike = np.mean(pairs[:, 1:, 0] == pairs[:, :-1, 0])
+    assert alike == pytest.approx(fraction**2 + (1 - fraction) ** 2, abs=0.02)
+    assert 0 < pairs[..., 0].mean(axis=0).min() < pairs[..., 0].mean(axis=0).max() < 1
+
+
 def literal_deal(y, strata, groups, order, fraction, draws):
     """Each group in turn to the half that leaves the smaller sum of squared relative surpluses."""
     cells = [np.ones(len(y), bool)]
