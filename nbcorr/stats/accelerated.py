@@ -11,6 +11,7 @@ import numpy as np
 
 CHUNK = 64
 STEP = 16
+LONG = 1024
 
 
 @numba.njit(nogil=True, cache=True)
@@ -223,8 +224,9 @@ def rank_keys(bits, width, ranks, ties):  # type: ignore[no-untyped-def]
     n_rows, n = bits.shape
     sign = np.uint32(1) << np.uint32(width - 1)
     mask = np.uint32((np.int64(1) << width) - 1)
-    n_passes = 3 if width == 32 else 2
-    digit = 11 if width == 32 else 8
+    # Short rows have small digits: emptying 2,048 buckets would cost more than another pass.
+    digit = 11 if width == 32 and n >= LONG else 8
+    n_passes = -(-width // digit)
     buckets = 1 << digit
     low = np.uint64(buckets - 1)
     tally = np.zeros(buckets, dtype=np.uint32)

@@ -6,7 +6,6 @@ import numpy as np
 
 from nbcorr.stats.design import Design
 from nbcorr.stats.ranks import as_real, midranks, tie_term
-from nbcorr.stats.sorting import RADIX_FROM
 
 
 def doubled_ranks(rows: np.ndarray, compile_it: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +23,7 @@ def doubled_ranks(rows: np.ndarray, compile_it: bool) -> tuple[np.ndarray, np.nd
     ties : array of float64, shape (n_neurons,)
     """
     n = rows.shape[1]
-    if compile_it and rows.dtype in (np.float16, np.float32) and n >= RADIX_FROM:
+    if compile_it and rows.dtype in (np.float16, np.float32):
         from nbcorr.stats import accelerated
 
         width = 8 * rows.itemsize

@@ -19,10 +19,12 @@ from nbcorr.stats.ranks import midranks, row_blocks
 SKEWED = 0.2
 # A tail this far out is looked at: nearer, p is above .1 and decides nothing.
 FAR = 1.645
-# Up to so many values off the mode each one shows in the statistic, whatever its skewness.
-FEW = 12
 # Where more hits than that are expected, they no longer show one by one.
 EXPECTED = 25.0
+# Where fewer are, the tail is heavy even if it is not skewed.
+HEAVY = 10.0
+# Up to so many values off the mode are few.
+FEW = 12
 
 
 def tail_p(rows: np.ndarray, z: np.ndarray, tied: np.ndarray, design: Design) -> np.ndarray:
@@ -62,7 +64,8 @@ def skewed_p(
     that is zero but at one sample, and a binary signal, it has two values. The largest is taken of
     the normal p; that of the Pearson type III distribution with the statistic's own skewness, both
     tails summed, where this is above .2 (Mielke & Berry, *Permutation Methods*, 2007, section 2.3;
-    Winkler et al., *NeuroImage* 141, 2016); that of the number of `hits_p`; and `smallest_p`.
+    Winkler et al., *NeuroImage* 141, 2016); `hits_p` where few hits are expected, as the tail is
+    heavy there even if it is not skewed; and `smallest_p`.
 
     Parameters
     ----------
@@ -77,17 +80,15 @@ def skewed_p(
     array of float64, shape (n_neurons,)
     """
     p = 2 * ndtr(-np.abs(z))
-    # So many ties there are, at least, where all but a few values are equal.
-    n, most = design.n, max(0, design.n - FEW)
-    few = tied >= (most**3 - most) / max(n**3 - n, 1) * (1 - 1e-9)
-    far = np.flatnonzero((np.abs(z) > FAR) & ((np.abs(skewness) > SKEWED) | few))
-    if len(far):
-        p[far] = np.maximum(p[far], pearson3_p(z[far], skewness[far]))
-        rare = rare_of(design)
-        for block in row_blocks(len(far), n):
-            chosen = far[block]
-            hits = hits_p(sparsity(chosen), z[chosen], tied[chosen], rare, design)
-            p[chosen] = np.maximum(p[chosen], hits)
+    rare = rare_of(design)
+    off = 1 - np.cbrt(tied)
+    heavy = (off < 0.5) & (off * rare.total < HEAVY) if rare else np.zeros(len(z), dtype=bool)
+    far = np.flatnonzero((np.abs(z) > FAR) & ((np.abs(skewness) > SKEWED) | heavy))
+    p[far] = np.maximum(p[far], pearson3_p(z[far], skewness[far]))
+    for block in row_blocks(len(far) if rare else 0, design.n):
+        chosen = far[block]
+        hits = hits_p(sparsity(chosen), z[chosen], tied[chosen], rare, design)
+        p[chosen] = np.maximum(p[chosen], hits)
     return np.maximum(p, smallest_p(design))
 
 
@@ -186,12 +187,15 @@ class Rare(NamedTuple):
         How many of all samples they are.
     mean, variance : float
         Of their distance from the commonest value, in ranks.
+    largest : float
+        Of these distances, either way.
     """
 
     inside: np.ndarray
     total: int
     mean: float
     variance: float
+    largest: float
 
 
 def rare_of(design: Design) -> Rare | None:
@@ -203,7 +207,8 @@ def rare_of(design: Design) -> Rare | None:
     ranks = midranks(design.signal)
     apart = ranks[off] - ranks[~off][0]
     inside = np.array([np.count_nonzero(off[samples]) for samples in design.strata])
-    return Rare(inside, int(off.sum()), float(apart.mean()), float(apart.var()))
+    moments = float(apart.mean()), float(apart.var()), float(np.abs(apart).max())
+    return Rare(inside, int(off.sum()), *moments)
 
 
 class Sparsity(NamedTuple):
@@ -243,8 +248,9 @@ def hits_p(
     what ranks among the rare values add is little. The number of hits is a sum of hypergeometric
     ones, hence one of independent trials (Vatutin & Mikhailov, *Theory of Probability and its
     Applications* 27, 1982), and taken as a binomial one. Given k hits the statistic is taken as
-    normal with the moments of a sum of k products drawn at random, and half the breadth of a single
-    product counts as reached, as k = 1 is far from normal.
+    normal with the moments of a sum of k products drawn at random, but no larger than k
+    of the largest; and 1.7 standard deviations of a single product over the root of k count as
+    reached, as few products are far from normal.
 
     Parameters
     ----------
@@ -257,8 +263,8 @@ def hits_p(
     Returns
     -------
     array of float64, shape (n_neurons,)
-        0 where the steps do not show: no value holds half of the samples, more than 25 hits are
-        expected, or more than twelve values lie on both sides of the commonest.
+        0 where the steps do not show: no value holds half of the samples, or more than 25 hits are
+        expected.
     """
     p = np.zeros(len(z))
     if rare is None:
@@ -269,13 +275,13 @@ def hits_p(
     left = (size - off) * (size - rare.inside) / (size * (size - 1))
     mean, variance = expected.sum(axis=1), np.sum(expected * left, axis=1)
     counted = (2 * total < design.n) & (variance > 0) & (mean <= EXPECTED)
-    counted &= (above == 0) | (above == total) | (total <= FEW)
     if counted.any():
         total, above, tied, mean, variance, z = (
             column[counted] for column in (total, above, tied, mean, variance, z)
         )
         gap, spread = _rank_gap(total, above, tied, design.n)
-        p[counted] = _steps_p(total, gap, spread, mean, variance, z, rare)
+        largest = (design.n - total) / 2 + np.maximum(above, total - above)
+        p[counted] = _steps_p(total, gap, spread, largest, mean, variance, z, rare)
     return p
 
 
@@ -283,6 +289,7 @@ def _steps_p(
     total: np.ndarray,
     gap: np.ndarray,
     spread: np.ndarray,
+    largest: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
     z: np.ndarray,
@@ -303,8 +310,12 @@ def _steps_p(
     scale = np.sqrt(variance[:, None] * product**2 + among)
     apart = (centre - middle) / scale
     width = np.maximum(np.sqrt(hits * one) / scale, 1e-8)
-    reach = np.sqrt(3 * one[:, 1:2]) / scale + 1e-6 - np.abs(z)[:, None]
+    reach = (
+        np.sqrt(3 * one[:, 1:2]) / np.sqrt(np.maximum(hits, 1)) / scale + 1e-6 - np.abs(z)[:, None]
+    )
     beyond = ndtr((reach + apart) / width) + ndtr((reach - apart) / width)
+    possible = hits * largest[:, None] * rare.largest / scale + np.abs(middle) / scale
+    chance = np.where(possible + 1e-6 >= np.abs(z)[:, None], chance, 0)
     return np.minimum(np.sum(chance * beyond, axis=1), 1)
 
 

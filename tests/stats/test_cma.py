@@ -275,3 +275,20 @@ def test_enough_samples_that_sums_need_all_their_bits():
         np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=name)
     expected = scipy.stats.spearmanr(x[0], y).statistic
     assert compiled.rho[0] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+@pytest.mark.parametrize("n", [1, 2, 17, 300, 1023, 1024])
+def test_compiled_ranks_of_short_and_long_rows(dtype, n):
+    """Digits differ with the length of the rows; ranks and ties do not."""
+    rng = np.random.default_rng(n)
+    rows = rng.normal(size=(40, n)) * 10.0 ** rng.integers(-6, 5, (40, 1))
+    rows[::3] = np.maximum(rows[::3], 0)
+    rows[1::4] = np.round(rows[1::4])
+    rows[5, : n // 2], rows[7, : n // 3] = -0.0, np.inf
+    rows[7, n // 2 :] = -np.inf
+    for own in [rows.astype(dtype)] * NUMBA:
+        ranks, ties = doubled_ranks(own, True)
+        expected, expected_ties = doubled_ranks(own, False)
+        np.testing.assert_array_equal(ranks, expected)
+        np.testing.assert_array_equal(ties, expected_ties)
