@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from nbcorr.correlation.signals import find_strata
+from nbcorr.correlation.signals import find_signal, find_strata
 from nbcorr.network.names import unknown
 from nbcorr.recording.arrays import over_neurons
 from nbcorr.recording.blocks import neuron_blocks
-from nbcorr.stats.association import two_sided
 from nbcorr.stats.live import RankedNeurons
 from nbcorr.stats.multiple import fdr
 from nbcorr.stats.preview import Histograms
@@ -89,6 +88,7 @@ class LiveCorrelates:
         Parameters
         ----------
         samples : bool array over samples, or sample ids
+            A bool DataArray is aligned by its sample ids. One string is one id.
 
         Returns
         -------
@@ -101,7 +101,8 @@ class LiveCorrelates:
         Raises
         ------
         ValueError
-            If an id is not in the recording, or no stratum holds both selected and other samples.
+            If an id is not in the recording, no stratum holds both selected and other samples, or
+            there is one number 0 or 1 for each sample, which may be meant as bools or as ids.
         """
         selected = self._as_bools(samples)
         ranked = self._ranked  # once: the background thread may set it meanwhile
@@ -111,7 +112,7 @@ class LiveCorrelates:
         else:
             assert self._histograms is not None
             preview = self._histograms.associate(selected)
-            columns = {"auc": preview.auc, "p": two_sided(preview.z), "auc_error": preview.error}
+            columns = {"auc": preview.auc, "p": preview.p, "auc_error": preview.error}
         result = self._recording[["neuron"]].drop_dims("sample", errors="ignore")
         columns["rank_biserial"] = 2 * columns["auc"] - 1
         columns["q"] = fdr(columns["p"])
@@ -129,14 +130,29 @@ class LiveCorrelates:
         return result
 
     def _as_bools(self, samples: Any) -> np.ndarray:
+        if isinstance(samples, str) or np.ndim(samples) == 0:
+            samples = [samples]
         values = np.asarray(samples)
         if values.dtype == bool:
-            return values
-        index = pd.Index(self._recording["sample"].values)
-        absent = pd.Index(values).difference(index)
+            given = samples if isinstance(samples, xr.DataArray) else xr.DataArray(values)
+            return find_signal(self._recording, given.rename("selection"))[1]
+        index, n = pd.Index(self._recording["sample"].values), self._sizes[1]
+        if values.shape == (n,) and values.dtype.kind in "iuf" and np.isin(values, (0, 1)).all():
+            raise ValueError(
+                f"the selection holds {n} numbers 0 and 1, which may be False and True for each "
+                f"of the {n} samples, or the ids 0 and 1; expected bools (.astype(bool)), or "
+                "every id once"
+            )
+        if values.ndim != 1:
+            raise ValueError(
+                f"the selection has shape {values.shape}; expected bools over {n} samples, "
+                "or a list of sample ids"
+            )
+        asked = pd.Index(values)
+        absent = asked[~asked.isin(index)]
         if len(absent):
-            raise ValueError(unknown("sample", str(absent.tolist()[0]), map(str, index)))
-        return np.asarray(index.isin(values))
+            raise ValueError(_no_sample(absent[0], index))
+        return np.asarray(index.isin(asked))
 
     def _rank(self) -> None:
         self._ranked = RankedNeurons.from_blocks(self._blocks(), *self._sizes, self._codes)
@@ -155,6 +171,15 @@ class LiveCorrelates:
         return best * self._sizes[0] / few.sizes["neuron"]
 
 
+def _no_sample(asked: Any, index: pd.Index) -> str:
+    if str(asked) in set(map(str, index)):
+        return (
+            f"no sample {asked!r}, which is of type {type(asked).__name__}; "
+            f"expected ids of dtype {index.dtype}"
+        )
+    return unknown("sample", str(asked), map(str, index))
+
+
 def _sentence(result: xr.Dataset) -> str:
     attrs = result.attrs
     within = "" if attrs["strata"] == "none" else f" of the same {attrs['strata']}"
@@ -164,6 +189,8 @@ def _sentence(result: xr.Dataset) -> str:
         "are associated (q ≤ 0.05). A selection made by looking is no test; no control was run."
     )
     if attrs["approximate"]:
-        error = float(result["auc_error"].max())
-        said = f"Approximate (AUC ± {error:.3f} or less), from histograms. {said}"
+        error = max(1e-4, float(result["auc_error"].max()))
+        said = (
+            f"Approximate (AUC ± {error:.1g}, the largest standard error), from histograms. {said}"
+        )
     return said

@@ -6,10 +6,11 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
 
-from nbcorr.stats.design import stratum_codes
+from nbcorr.stats.centred import doubled_ranks
+from nbcorr.stats.design import Design, stratum_codes
 from nbcorr.stats.sorting import compiled
+from nbcorr.stats.tails import FAR, Sparsity, skewed_p, sparsity_of
 from nbcorr.stats.within import dead_rows, ranks_within, without_nan
 
 NEURONS = 64  # ranked at a time
@@ -21,10 +22,7 @@ class Effects(NamedTuple):
 
     Attributes
     ----------
-    auc, z : array of float64, shape (n_neurons,) or (n_signals, n_neurons)
-    p : array of float64, the same shape
-        From the normal distribution of `z` alone: where a sparse neuron's tail is skewed,
-        `associate` looks closer and gives a larger one.
+    auc, z, p : array of float64, shape (n_neurons,) or (n_signals, n_neurons)
     n_positive_informative : int or array of int
         Positives in strata that hold negatives too.
     """
@@ -35,7 +33,79 @@ class Effects(NamedTuple):
     n_positive_informative: np.ndarray
 
 
-class RankedNeurons:
+class Kept:
+    """What any kind of kept ranks shares: their moments within strata, and the test of a signal.
+
+    Attributes
+    ----------
+    squares, cubes : array of float64, shape (n_strata, n_neurons)
+        Sums of squares and of cubes of the doubled centred ranks: they tell how wide the
+        statistic is spread, and how skewed.
+    off : array of int32, shape (n_strata, n_neurons)
+        Samples at which a sparse neuron is off its commonest value; 0 for other neurons.
+    total, above : array of int64, shape (n_neurons,)
+        All of these, and how many of them are larger; n and 0 for other neurons.
+    tied : array of float64, shape (n_neurons,)
+        Sum of t^3 - t over groups of ties as a share of n^3 - n, 0 where it does not matter.
+    dead : array of bool, shape (n_neurons,)
+    """
+
+    def _start(
+        self, n_neurons: int, n_samples: int, strata: Sequence[Hashable] | np.ndarray | None
+    ) -> None:
+        if n_samples < 1:
+            raise ValueError(f"n_samples is {n_samples}; expected 1 or more")
+        self.n = n_samples
+        self.codes = stratum_codes(strata, n_samples)
+        self.sizes = np.bincount(self.codes)
+        order = np.argsort(self.codes, kind="stable")
+        self.members = tuple(np.split(order, np.cumsum(self.sizes)[:-1]))
+        self.squares, self.cubes = np.empty((2, len(self.sizes), n_neurons))
+        self.off = np.zeros((len(self.sizes), n_neurons), dtype=np.int32)
+        self.total = np.full(n_neurons, n_samples)
+        self.above = np.zeros(n_neurons, dtype=np.int64)
+        self.tied = np.zeros(n_neurons)
+        self.dead = np.empty(n_neurons, dtype=bool)
+        self.compile_it = compiled(n_neurons * n_samples)
+
+    def _sum(self, samples: np.ndarray) -> np.ndarray:
+        """Sum of doubled centred ranks over ``n_h + 1``, float64, shape (n_neurons,)."""
+        raise NotImplementedError
+
+    def _test(self, positive: np.ndarray) -> Effects:
+        """The test of one signal; of its distribution see `vanelteren.skewness`."""
+        n = self.sizes
+        n1, n0 = positives_and_negatives(positive, self.codes, n)
+        sign = 1 if n1.sum() * 2 <= self.n else -1
+        rare = np.flatnonzero(positive == (sign == 1))
+        distance = sign * self._sum(rare) / 2
+        total = np.sum(n1 * n0 / (n + 1))
+        mixed = np.flatnonzero(n1 * n0)
+        n1, n0, n = n1[mixed], n0[mixed], n[mixed]
+        drawn = n1 * n0 / (4 * n * (n - 1.0) * (n + 1.0) ** 2)
+        null = drawn @ self.squares[mixed]
+        z = np.divide(distance, np.sqrt(null), out=np.zeros_like(null), where=null > 0)
+        auc = 0.5 + distance / total
+        for column in (auc, z):
+            column[self.dead] = np.nan
+
+        far = np.flatnonzero(np.abs(z) > FAR)
+        further = drawn * (n0 - n1) / (2 * np.maximum(n - 2, 1) * (n + 1))
+        skewness = np.zeros_like(z)
+        skewness[far] = further @ self.cubes[np.ix_(mixed, far)] / null[far] ** 1.5
+        strata = tuple(self.members[h] for h in mixed)
+        signal = positive.astype(np.float64)
+        design = Design(signal, True, strata, int(signal.sum()), int(n1.sum()))
+
+        def sparsity(neurons: np.ndarray) -> Sparsity:
+            off = self.off[np.ix_(mixed, neurons)].T
+            return Sparsity(off, self.total[neurons], self.above[neurons])
+
+        p = skewed_p(z, self.tied, skewness, design, sparsity)
+        return Effects(auc, z, p, np.array(n1.sum()))
+
+
+class RankedNeurons(Kept):
     """The mid-ranks of all neurons within strata, for binary signals that come and go.
 
     A signal reads only the rows of its positives (or of its negatives, if these are fewer):
@@ -97,7 +167,7 @@ class RankedNeurons:
         Two for each value, four if a stratum has more than 32,767 samples.
         """
         each = 2 if n_samples - n_strata + 1 < SHORT else 4
-        return n_neurons * (each * n_samples + 8 * n_strata + 1)
+        return n_neurons * (each * n_samples + 20 * n_strata + 25)
 
     def _fill(
         self,
@@ -106,17 +176,10 @@ class RankedNeurons:
         n_samples: int,
         strata: Sequence[Hashable] | np.ndarray | None,
     ) -> None:
-        if n_samples < 1:
-            raise ValueError(f"n_samples is {n_samples}; expected 1 or more")
-        self.n = n_samples
-        self.codes = stratum_codes(strata, n_samples)
-        self.sizes = np.bincount(self.codes)
+        self._start(n_neurons, n_samples, strata)
         # Doubled centred ranks lie within -n..n.
         kind = np.int16 if self.sizes.max() < SHORT else np.int32
         self.ranks = np.empty((n_samples, n_neurons), dtype=kind)
-        self.squares = np.empty((len(self.sizes), n_neurons))
-        self.dead = np.empty(n_neurons, dtype=bool)
-        self.compile_it = compiled(n_neurons * n_samples)
         at = 0
         for rows in pieces(blocks, n_neurons, n_samples):
             self._rank(rows, slice(at, at + len(rows)))
@@ -127,7 +190,26 @@ class RankedNeurons:
         ranks, squares = ranks_within(rows, self.codes, self.sizes, self.compile_it)
         self.ranks[:, part] = ranks.T
         self.squares[:, part] = squares
+        self.cubes[:, part] = sums_of_cubes(ranks, self.codes, self.sizes, squares)
         self.dead[part] = dead_rows(rows, spoilt, squares)
+        self._keep_sparse(rows, part)
+
+    def _keep_sparse(self, rows: np.ndarray, part: slice) -> None:
+        """Keep where the sparse ones among some neurons are off; `squares` are there already."""
+        n = self.n
+        # Where most samples share a value, its cube is an eighth of all, in some stratum too.
+        cubes = 7 / 8 * self.sizes[:, None] ** 3.0
+        may_be = np.flatnonzero((3 * self.squares[:, part] <= cubes).any(axis=0))
+        if len(may_be) == 0:
+            return
+        sparse, rows = part.start + may_be, rows[may_be]
+        found = sparsity_of(rows, Design(np.zeros(n), True, self.members, None, None))
+        self.off[:, sparse], self.total[sparse], self.above[sparse] = found.off.T, *found[1:]
+        if len(self.sizes) == 1:
+            ties = n**3.0 - n - 3 * self.squares[0, sparse]
+        else:
+            ties = doubled_ranks(rows, self.compile_it)[1]
+        self.tied[sparse] = ties / max(n**3.0 - n, 1)
 
     def associate(self, y: np.ndarray) -> Effects:
         """Stratified AUC, z and p of every neuron with one binary signal or several.
@@ -142,30 +224,13 @@ class RankedNeurons:
             If a signal has another length, or holds both values in no stratum.
         """
         signals = checked_signals(y, self.n)
-        each = [self._one(signal) for signal in np.atleast_2d(signals)]
+        each = [self._test(signal) for signal in np.atleast_2d(signals)]
         if signals.ndim == 1:
             return each[0]
         return Effects(*(np.array(column) for column in zip(*each, strict=True)))
 
-    def _one(self, positive: np.ndarray) -> Effects:
-        n = self.sizes
-        n1, n0 = positives_and_negatives(positive, self.codes, n)
-        few = np.flatnonzero(positive if n1.sum() * 2 <= self.n else ~positive)
-        sign = 1 if n1.sum() * 2 <= self.n else -1
-        weight = 1 / (n + 1)
-        distance = sign * self._sum(few) / 2
-        total = np.sum(weight * n1 * n0)
-        mixed = np.flatnonzero(n1 * n0)
-        spread = n1[mixed] * n0[mixed] / (n[mixed] * (n[mixed] - 1))
-        null = (weight[mixed] ** 2 * spread / 4) @ self.squares[mixed]
-        z = np.divide(distance, np.sqrt(null), out=np.zeros_like(null), where=null > 0)
-        auc = 0.5 + distance / total
-        for column in (auc, z):
-            column[self.dead] = np.nan
-        return Effects(auc, z, 2 * ndtr(-np.abs(z)), np.array(n1[n0 > 0].sum()))
-
     def _sum(self, samples: np.ndarray) -> np.ndarray:
-        """Sum of doubled centred ranks over ``n_h + 1``: whole numbers for strata of one size."""
+        # Whole numbers for strata of one size.
         total = np.zeros(self.ranks.shape[1])
         sizes = self.sizes[self.codes[samples]]
         for size in np.unique(sizes).tolist():
@@ -197,6 +262,22 @@ def pieces(blocks: Iterable[np.ndarray], n_neurons: int, n_samples: int) -> Iter
         yield from (rows[at : at + NEURONS] for at in range(0, len(rows), NEURONS))
     if seen != n_neurons:
         raise ValueError(f"the blocks have {seen} neurons in all; expected {n_neurons}")
+
+
+def sums_of_cubes(
+    ranks: np.ndarray, codes: np.ndarray, sizes: np.ndarray, squares: np.ndarray
+) -> np.ndarray:
+    """Sums of cubes of `within.Ranked.ranks` by stratum, shape (n_strata, n_neurons).
+
+    Those of a neuron without ties are 0, which is not summed.
+    """
+    n = sizes[:, None].astype(np.float64)
+    cubes = np.zeros(squares.shape)
+    for row in np.flatnonzero((3 * squares < n**3 - n).any(axis=0)):
+        cube = np.square(ranks[row], dtype=np.float64)
+        cube *= ranks[row]
+        cubes[:, row] = np.bincount(codes, cube, len(sizes)) if len(sizes) > 1 else cube.sum()
+    return cubes
 
 
 def checked_signals(y: np.ndarray, n: int) -> np.ndarray:

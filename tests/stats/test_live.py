@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
-from nbcorr.stats import RankedNeurons, associate, sorting
+from nbcorr.stats import RankedNeurons, associate, fdr, sorting
 
 ENGINES = [False, True] if sorting.numba_available() else [False]
 
@@ -57,7 +58,9 @@ def test_memory_is_told_before():
     rng = np.random.default_rng(2)
     for n, n_strata in ((100, 1), (100, 5), (33_000, 1)):
         kept = RankedNeurons(rng.normal(size=(3, n)), np.arange(n) % n_strata)
-        held = kept.ranks.nbytes + kept.squares.nbytes + kept.dead.nbytes
+        arrays = (kept.ranks, kept.squares, kept.cubes, kept.off)
+        arrays += (kept.total, kept.above, kept.tied, kept.dead)
+        held = sum(array.nbytes for array in arrays)
         assert held == RankedNeurons.bytes_needed(3, n, n_strata)
 
 
@@ -111,3 +114,37 @@ def test_blocks_that_are_not_as_announced_are_named():
         RankedNeurons.from_blocks([x], 5, 4)
     with pytest.raises(ValueError, match="n_samples is 0"):
         RankedNeurons.from_blocks([], 5, 0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("n", [7, 30, 500])
+@pytest.mark.parametrize("n_strata", [1, 5])
+def test_skewed_tails_have_the_p_of_associate(n, n_strata, engine, monkeypatch):
+    monkeypatch.setattr(sorting, "COMPILE_ABOVE", 0 if engine else 10**12)
+    rng = np.random.default_rng(3)
+    share = np.repeat([0.01, 0.03, 0.1, 0.4, 1], 100)[:, None]
+    x = np.where(rng.random((500, n)) < share, rng.normal(size=(500, n)), 0)
+    x[::2] = 7 - np.abs(x[::2])
+    strata = np.arange(n) % n_strata
+    kept = RankedNeurons(x.astype(np.float32), strata)
+    looked_at = 0
+    for rate in (0.01, 0.05, 0.5, 0.97):
+        y = rng.random(n) < rate
+        y[0], y[n_strata] = True, False
+        expected, found = associate(x.astype(np.float32), y, strata), kept.associate(y)
+        np.testing.assert_allclose(found.p, expected.p, rtol=1e-9, atol=0)
+        normal = 2 * ndtr(-np.abs(found.z))
+        looked_at += int(np.count_nonzero(found.p > normal * (1 + 1e-9)))
+    assert looked_at > 50
+
+
+def test_sparse_neurons_that_know_nothing_are_no_discoveries():
+    rng = np.random.default_rng(4)
+    x = np.where(rng.random((400, 2000)) < 0.03, rng.random((400, 2000)), 0)
+    kept = RankedNeurons(x)
+    found = 0
+    for _ in range(40):
+        y = np.zeros(2000, dtype=bool)
+        y[rng.choice(2000, 3, replace=False)] = True
+        found += int((fdr(kept.associate(y).p) <= 0.05).any())
+    assert found <= 6  # of 40 at .05: more has a chance of .003

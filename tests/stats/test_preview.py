@@ -20,12 +20,13 @@ def force(monkeypatch, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16])
 @pytest.mark.parametrize("n_strata", [1, 6])
-@pytest.mark.parametrize("rate", [0.03, 0.9])
+@pytest.mark.parametrize("rate", [0.005, 0.03, 0.9])
 def test_equals_associate_on_the_levels(engine, dtype, n_strata, rate, monkeypatch):
     force(monkeypatch, engine)
     rng = np.random.default_rng(0)
     n = 900
     x = np.maximum(rng.normal(size=(80, n)) * 10, -3).astype(dtype)
+    x[50:] *= rng.random((30, n)) < np.repeat([0.003, 0.01, 0.1], 10)[:, None]
     x[3] = 2
     if x.dtype.kind == "f":
         x[4, 7] = np.nan
@@ -39,6 +40,7 @@ def test_equals_associate_on_the_levels(engine, dtype, n_strata, rate, monkeypat
     assert np.array_equal(np.isnan(found.auc), dead)
     np.testing.assert_allclose(found.auc[~dead], expected.auc[~dead], rtol=0, atol=1e-12)
     np.testing.assert_allclose(found.z[~dead], expected.z[~dead], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found.p[~dead], expected.p[~dead], rtol=1e-9, atol=0)
     assert found.n_positive_informative == expected.n_positive_informative
     assert np.isnan(found.error[dead]).all()
 
@@ -145,3 +147,47 @@ def test_what_does_not_fit_is_named():
         Histograms(np.ones((2, 4)), n_bins=300)
     with pytest.raises(ValueError, match="n_samples is 0"):
         Histograms.from_blocks([], 2, 0)
+
+
+@pytest.mark.parametrize("n_strata", [1, 10])
+@pytest.mark.parametrize("shape", ["lognormal", "cauchy", "shifted", "half zeros"])
+def test_heavy_tails_have_levels_by_quantiles(shape, n_strata):
+    rng = np.random.default_rng(5)
+    n = 4000
+    normal, wild = rng.normal(size=(60, n)), rng.standard_cauchy((60, n))
+    x = {
+        "lognormal": np.exp(2 * normal),
+        "cauchy": wild,
+        "shifted": 1000 + wild,
+        "half zeros": np.where(normal > 0, np.exp(2 * wild.clip(-20, 20)), 0),
+    }[shape]
+    strata = rng.integers(0, n_strata, n)
+    preview = Histograms(x, strata)
+    y = rng.random(n) < 0.03
+    # One signal knows nothing, the others the order of one neuron, from its top and its middle.
+    order = np.argsort(np.argsort(x[0]))
+    for signal in (y, order > 0.9 * n, np.abs(order - 0.6 * n) < 0.03 * n):
+        apart = preview.associate(signal).auc - associate(x, signal, strata).auc
+        assert np.abs(apart).max() < 0.005
+    found = preview.associate(y)
+    apart = found.auc - associate(x, y, strata).auc
+    assert 0.8 < np.sqrt(np.mean((apart / found.error) ** 2)) < 1.2
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), n_bins=st.sampled_from([4, 16, 256]))
+def test_heavy_levels_keep_the_order_and_zero_has_its_own(seed, n_bins):
+    rng = np.random.default_rng(seed)
+    row = np.where(rng.random(600) < 0.2, rng.choice([0.0, -0.0]), rng.standard_cauchy(600) ** 3)
+    row[0] = np.inf
+    levels = Histograms(row[None], n_bins=n_bins).bins[:, 0].astype(int)
+    assert (np.diff(levels[np.argsort(row)]) >= 0).all()
+    assert levels.max() < n_bins
+    assert not set(levels[row == 0]) & set(levels[row != 0])
+
+
+def test_many_equal_values_stay_levels_of_their_own():
+    rng = np.random.default_rng(6)
+    x = np.where(rng.random((5, 3000)) < 0.4, 1.0, rng.integers(0, 20, (5, 3000)))
+    y = rng.random(3000) < 0.1
+    np.testing.assert_allclose(Histograms(x).associate(y).auc, associate(x, y).auc, atol=1e-12)
