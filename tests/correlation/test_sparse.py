@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logit
 from scipy.stats import rankdata
 from sklearn.linear_model import Lasso, LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -104,6 +105,20 @@ def test_without_strata_a_fold_is_judged_by_the_plain_auc():
     task = Task.of(y, None)
     one = judge(score[None], task, np.zeros(90, dtype=int))
     assert one.auc[0] == pytest.approx(roc_auc_score(y, score), abs=1e-12)
+
+
+def test_the_interval_is_that_of_given_scores_with_twice_the_variance():
+    """Of 200 signals that nothing tells (n = 200, 5 folds) the plain one misses .5 for 37."""
+    rng = np.random.default_rng(0)
+    y, folds = rng.random(90) < 0.4, np.arange(90) % 3
+    score = y + rng.normal(size=90)
+    found = judge(score[None], Task.of(y, None), folds)
+    plain = associate(score[None], y, folds)
+    for end in ("auc_low", "auc_high"):
+        reach = logit(getattr(plain, end)) - logit(plain.auc)
+        np.testing.assert_allclose(
+            logit(getattr(found, end)) - logit(found.auc), np.sqrt(2) * reach, rtol=1e-9
+        )
 
 
 def test_a_continuous_signal_is_fitted_by_the_lasso_on_ranks():
