@@ -101,7 +101,7 @@ def probe(
     interval is DeLong's for these scores, with groups that of a bootstrap of whole groups, but
     from the variance doubled: where there is nothing to tell, each pair of samples counts twice,
     once each way round in training and test (18 of 100 plain intervals then missed .5, and 5 of
-    100 of these). Where there is much to tell it is wider than need be.
+    100 of these). Where there is much to tell it may be wider than need be.
 
     The control task permutes the signal within strata: what the same procedure finds in it is
     what its freedom alone gives. With groups it moves only with its whole group, stretched or

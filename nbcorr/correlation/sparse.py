@@ -107,7 +107,7 @@ def cross_validate(
 def judge(scores: np.ndarray, task: Task, folds: np.ndarray) -> Association:
     """The association of scores with the signal, comparing only within a fold and a stratum.
 
-    Its interval holds 95 % where there is nothing to tell, and more where there is.
+    Its interval is for 95 % where there is nothing to tell; where there is, it may hold more.
 
     Parameters
     ----------
