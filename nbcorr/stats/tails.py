@@ -23,8 +23,6 @@ FAR = 1.645
 EXPECTED = 25.0
 # Where fewer are, the tail is heavy even if it is not skewed.
 HEAVY = 10.0
-# Up to so many values off the mode are few.
-FEW = 12
 
 
 def tail_p(rows: np.ndarray, z: np.ndarray, tied: np.ndarray, design: Design) -> np.ndarray:

@@ -5,21 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
 
-from nbcorr.stats.design import Design
-from nbcorr.stats.ranks import tie_term
 from nbcorr.stats.sorting import Counts
-from nbcorr.stats.tails import (
-    FAR,
-    FEW,
-    SKEWED,
-    hits_p,
-    pearson3_p,
-    rare_of,
-    smallest_p,
-    sparsity_of,
-)
 
 # Fewer disjoint pairs, or a larger share of ties (sum of t^3 - t over n^3 - n), and the structural
 # components are too few to tell their variance.
@@ -156,20 +143,3 @@ def skewness(parts: list[Stratum]) -> np.ndarray:
     further = (n0 - n1) / (np.maximum(n - 2, 1) * (n + 1))
     third = np.sum(drawn * further * -lean / 8, axis=0)
     return np.divide(third, second**1.5, out=np.zeros_like(third), where=second > 0)
-
-
-def skewed_p(
-    rows: np.ndarray, z: np.ndarray, tied: np.ndarray, skew: np.ndarray, design: Design
-) -> np.ndarray:
-    """`tails.skewed_p` with hits for rows with few values off the mode alone."""
-    p = np.maximum(2 * ndtr(-np.abs(z)), smallest_p(design))
-    far = np.flatnonzero((np.abs(z) > FAR) & (np.abs(skew) > SKEWED))
-    p[far] = np.maximum(p[far], pearson3_p(z[far], skew[far]))
-    n, most = design.n, max(0, design.n - FEW)
-    share = (most**3 - most) / (n**3 - n) * (1 - 1e-9)
-    for row in far[tied[far] >= share]:
-        own = np.asarray(rows[row])[None]
-        ties = tie_term(own) / (n**3 - n)
-        hits = hits_p(sparsity_of(own, design), z[[row]], ties, rare_of(design), design)
-        p[row] = max(p[row], hits[0])
-    return p
