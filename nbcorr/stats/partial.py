@@ -8,16 +8,22 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
-from nbcorr.stats.association import checked
+from nbcorr.stats.association import associate, checked
 from nbcorr.stats.centred import doubled_ranks
+from nbcorr.stats.curves import orthonormal, polynomials, products, score_curves
 from nbcorr.stats.design import make_design, stratum_codes
 from nbcorr.stats.ranks import midranks, row_blocks
 from nbcorr.stats.sorting import compiled
+from nbcorr.stats.tails import pearson3_tail
 
 # Less than this share of a row's length left over is rounding, not a residual.
 ROUNDING = 1e-10
-# Columns nearer than this to what others span are left out: they hold nothing more fixed.
-COLLINEAR = 1e-6
+# From this AUC on, covariates rank a signal so well that what is left of it is their misfit.
+DETERMINED = 0.98
+# And below this share of its variance left, for a signal of more than two values.
+LEFT = 0.02
+# A tail this far out is looked at for skewness: nearer, p is above .1 and decides nothing.
+FAR = 1.645
 
 Codes = Sequence[Hashable] | np.ndarray
 Covariates = np.ndarray | Sequence[np.ndarray]
@@ -30,6 +36,7 @@ class Partial(NamedTuple):
     ----------
     rho, t, p : array of float64, shape (n_neurons,)
         NaN where the neuron is dead or follows from the covariates.
+        p is that of t, or a larger one where few samples decide.
     degrees : int
         Degrees of freedom of t.
     """
@@ -62,22 +69,34 @@ class PartialDesign:
 
     All are replaced by their mid-ranks; neuron and signal then by the residuals of a least-squares
     fit on polynomials of each covariate's ranks and an intercept for each stratum; rho is the
-    correlation of the residuals and ``t = rho * sqrt(degrees / (1 - rho^2))`` with
-    ``n - 1 - rank(fit)`` degrees of freedom (Kendall, *Biometrika* 32, 1942; Conover & Iman, *The
-    American Statistician* 35, 1981).
+    correlation of the residuals (Kendall, *Biometrika* 32, 1942; Conover & Iman, *The American
+    Statistician* 35, 1981).
     Intercepts are fitted by centring within strata, which leaves the same residuals (Frisch &
     Waugh, *Econometrica* 1, 1933; Lovell 1963).
+    Also held fixed are the products of two covariates (of degree 4 at most together) and curves of
+    what all covariates and strata together say of the signal, see `score_curves`. Not held fixed is
+    what covariates do only together by sharper steps that are not those of the signal.
 
-    With groups, t is that of the neuron in the regression of the signal's ranks, its error robust
-    to any dependence within groups: Liang & Zeger, *Biometrika* 73 (1986), with the correction
-    ``m / (m - 1) * (n - 1) / (n - k)`` (CR1; m groups, k columns of the fit) and m - 1 degrees of
-    freedom. With fewer than about 30 groups it still rejects too often (Cameron & Miller 2015).
+    t is the smaller of two. One is ``rho * sqrt(degrees / (1 - rho^2))`` with
+    ``n - 1 - rank(fit)`` degrees of freedom. It errs where both residuals vary most at the same
+    values of the covariates, as those of a rare signal and of a ReLU do. The other allows for
+    that: ``sum(e f) / sqrt(sum(e^2 v))``, e and f the residuals of neuron and signal, v the
+    variance of the signal at those values: ``f^2 / (1 - leverage)``, fitted like the signal
+    (White, *Econometrica* 48, 1980; MacKinnon & White's HC2, 1985; fitted, because the products
+    themselves are too few where a sparse neuron meets few positives). p is that of t, or if larger
+    twice the tail of the Pearson type III distribution with the skewness of ``sum(e f)`` given e,
+    from the fitted third moment of f.
+
+    With groups, t is no larger than that of the neuron in the regression of the signal's ranks,
+    its error robust to any dependence within groups: Liang & Zeger, *Biometrika* 73 (1986), with
+    the correction ``m / (m - 1) * (n - 1) / (n - k)`` (CR1; m groups, k columns of the fit) and
+    m - 1 degrees of freedom. With fewer than about 30 groups it still rejects too often (Cameron &
+    Miller 2015).
 
     With ``degree=1``, the textbook's partial rank correlation, only what is linear in the ranks of
     a covariate is held fixed. That is too little where the signal is binary or the neuron ends in
     a ReLU: both follow the ranks in curves, and what the lines miss of both correlates (with
     2,000 samples and a strong confounder, 3 to 6 of 10 neurons have p < .05 by that alone).
-    Covariates add up: what they do only together is not held fixed.
 
     Parameters
     ----------
@@ -102,8 +121,9 @@ class PartialDesign:
     ValueError
         If the lengths differ; a covariate is text, constant or holds a NaN; covariates and strata
         determine the signal (also where it is a threshold or another monotone function of a
-        covariate), or leave no degrees of freedom; there is a single group; or the degree is
-        below 1.
+        covariate) or nearly so (the fit tells the two values apart with an AUC above .98 within
+        strata, or leaves less than 2 % of the variance of a signal with more values), or leave no
+        degrees of freedom; there is a single group; or the degree is below 1.
     """
 
     def __init__(
@@ -126,8 +146,12 @@ class PartialDesign:
         self.order = np.argsort(codes, kind="stable")
         self.sizes = np.bincount(codes)
         signal, ranked = midranks(signal)[self.order], ranked[:, self.order]
-        _refuse_determined(signal, ranked, codes[self.order], named)
-        self.basis = _basis(self._centred(_polynomials(ranked, degree)))
+        codes = codes[self.order]
+        _refuse_determined(signal, ranked, codes, named)
+        held = np.vstack([polynomials(ranked, degree), products(ranked, degree)])
+        if len(ranked) and degree > 1:
+            held = np.vstack([held, score_curves(signal, held, codes, degree)])
+        self.basis = orthonormal(self._centred(held))
         self.fitted = len(self.sizes) + len(self.basis)
         self.degrees = n - 1 - self.fitted
         if self.degrees < 1:
@@ -138,6 +162,8 @@ class PartialDesign:
         self.target = _residual(self._centred(signal[None]), self.basis)[0]
         if not self.target.any():
             raise ValueError(f"{' and '.join(named)} determine the signal; nothing of it is left")
+        _refuse_nearly_determined(signal, self.target, codes, named)
+        self.variance, self.third = self._moments()
         self.by_group: np.ndarray | None = None
         if groups is not None:
             self._set_groups(stratum_codes(groups, n, "groups")[self.order])
@@ -167,13 +193,15 @@ class PartialDesign:
         values = np.asarray(x)
         if values.ndim != 2 or values.shape[1] != self.n:
             raise ValueError(f"x has shape {values.shape}; expected (n_neurons, {self.n})")
-        rho, t = np.empty(len(values)), np.empty(len(values))
+        rho, t, p = np.empty((3, len(values)))
         for part in row_blocks(len(values), self.n):
             rows = np.take(values[part], self.order, axis=1)
-            rho[part], t[part] = self._correlate(rows, compiled(values.size))
-        return Partial(rho, t, 2 * scipy.stats.t.sf(np.abs(t), self.degrees), self.degrees)
+            rho[part], t[part], p[part] = self._correlate(rows, compiled(values.size))
+        return Partial(rho, t, p, self.degrees)
 
-    def _correlate(self, rows: np.ndarray, compile_it: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _correlate(
+        self, rows: np.ndarray, compile_it: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         spoilt = np.isnan(rows).any(axis=1)
         ranks, _ = doubled_ranks(np.where(spoilt[:, None], 0, rows), compile_it)
         left = _residual(self._centred(ranks.astype(np.float64)), self.basis)
@@ -182,9 +210,33 @@ class PartialDesign:
         square[square == 0] = np.nan
         rho = np.clip(product / np.sqrt(square * np.sum(self.target**2)), -1, 1)
         with np.errstate(divide="ignore"):
-            if self.by_group is None:
-                return rho, rho * np.sqrt(self.degrees / (1 - rho * rho))
-            return rho, product / self._error(left, product / square)
+            t = rho * np.sqrt((self.n - 1 - self.fitted) / (1 - rho * rho))
+        error = np.sqrt((left * left) @ self.variance)
+        if self.by_group is not None:
+            error = np.maximum(error, self._error(left, product / square))
+        robust = np.divide(product, error, out=np.full(len(t), np.inf), where=error > 0)
+        t = np.where(np.abs(robust) < np.abs(t), robust, t)
+        return rho, t, np.maximum(self._tail(left, t), 2 * scipy.stats.t.sf(abs(t), self.degrees))
+
+    def _tail(self, left: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Value of p by the skewness of the product given the neuron; 0 where t is near."""
+        p = np.zeros(len(t))
+        far = np.flatnonzero(np.abs(t) > FAR)
+        square = left[far] ** 2
+        spread = square @ self.variance
+        third = (square * left[far]) @ self.third
+        skewed = np.divide(third, spread**1.5, out=np.zeros(len(far)), where=spread > 0)
+        p[far] = np.minimum(1, 2 * pearson3_tail(np.abs(t[far]), skewed * np.sign(t[far])))
+        return p
+
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Second and third moment of the signal's residual at each sample, by the same fit."""
+        leverage = np.repeat(1 / self.sizes, self.sizes) + np.sum(self.basis**2, axis=0)
+        free = 1 - leverage
+        powers = self.target ** np.array([[2], [3]])
+        powers = np.divide(powers, free, out=np.zeros_like(powers), where=free > ROUNDING)
+        fitted = powers - _residual(self._centred(powers), self.basis)
+        return np.maximum(fitted[0], 0), fitted[1]
 
     def _error(self, left: np.ndarray, slope: np.ndarray) -> np.ndarray:
         """Cluster-robust standard error of the slope times the neuron's sum of squares."""
@@ -261,19 +313,21 @@ def _refuse_determined(
             raise ValueError(f"{name} determines the signal{within}; nothing of it is left")
 
 
-def _polynomials(ranks: np.ndarray, degree: int) -> np.ndarray:
-    """Legendre polynomials, 1 to `degree`, of each row of ranks put on -1..1."""
-    n = ranks.shape[1]
-    powers = np.polynomial.legendre.legvander((2 * ranks - 1) / n - 1, degree)[..., 1:]
-    return np.moveaxis(powers, -1, 1).reshape(-1, n)
-
-
-def _basis(rows: np.ndarray) -> np.ndarray:
-    """Orthonormal rows that span those given."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-    _, sizes, directions = np.linalg.svd(rows, full_matrices=False)
-    return directions[sizes > COLLINEAR]
+def _refuse_nearly_determined(
+    signal: np.ndarray, target: np.ndarray, codes: np.ndarray, names: list[str]
+) -> None:
+    """Refuse where what is left of the signal is mostly how the fit errs."""
+    if not names:
+        return
+    n, fit = len(signal), signal - target
+    said = f"cannot be decided, n = {n}: {' and '.join(names)} nearly determine the signal"
+    if len(np.unique(signal)) == 2:
+        auc = float(associate(fit[None], signal, codes).auc[0])
+        if auc > DETERMINED:
+            raise ValueError(f"{said}: they tell its values apart with AUC {auc:.3f}")
+    left = np.sum(target**2) / np.sum((signal - signal.mean()) ** 2)
+    if left < LEFT:
+        raise ValueError(f"{said}: they leave {left:.1%} of its variance")
 
 
 def _residual(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:

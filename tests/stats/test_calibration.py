@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 
 from nbcorr.stats import (
@@ -203,6 +204,47 @@ def test_a_confounder_misleads_and_held_fixed_it_does_not(n, load):
         held += (fdr(partial_spearman(x, y, difficulty, label).p) <= LEVEL).any()
     assert np.median(naive) > 20
     assert held <= scipy.stats.binom.ppf(0.9995, repeats, LEVEL)
+
+
+def relu(drive):
+    return np.maximum(drive, 0)
+
+
+def one_confounder(rng, n=2000):
+    """Both residuals vary where the confounder is high, and only there."""
+    c = rng.normal(size=n)
+    y = rng.random(n) < scipy.special.expit(3 * (c - 1))
+    return relu(c - 1 + 0.5 * rng.normal(size=(120, n))), y, c
+
+
+def two_together(rng, n=2000):
+    """Signal and neuron are steps of the sum of two confounders."""
+    c = rng.normal(size=(2, n))
+    drive = c.sum(axis=0) - 1
+    y = rng.random(n) < scipy.special.expit(3 * drive)
+    return relu(drive + 0.5 * rng.normal(size=(120, n))), y, c
+
+
+def few_on_sparse(rng, n=2000):
+    """Ten positives and neurons that are zero at 97 of 100 samples."""
+    x = np.where(rng.random((120, n)) < 0.97, 0, rng.exponential(size=(120, n)))
+    return x, rng.permutation(n) < 10, rng.normal(size=n)
+
+
+@pytest.mark.parametrize("draw", [one_confounder, two_together, few_on_sparse])
+def test_partial_correlation_holds_its_level_where_variances_differ(draw):
+    rng = np.random.default_rng(22)
+    repeats, discovered, p_values = 40, 0, []
+    for _ in range(repeats):
+        p = partial_spearman(*draw(rng)).p
+        discovered += (fdr(p) <= LEVEL).any()
+        p_values.append(p)
+    assert discovered <= scipy.stats.binom.ppf(0.9995, repeats, LEVEL)
+    p_values = np.concatenate(p_values)
+    # Neurons of one run share a signal: the intervals are those of twice the standard error.
+    for level in (0.05, 0.01, 0.001):
+        error = np.sqrt(level * (1 - level) / len(p_values))
+        assert np.mean(p_values <= level) <= level + 2 * 3.3 * error
 
 
 def test_covariates_leave_what_the_neuron_knows_beyond_them():
