@@ -10,6 +10,7 @@ from scipy.spatial.distance import squareform
 
 from nbcorr.stats.centred import doubled_ranks
 from nbcorr.stats.design import stratum_codes
+from nbcorr.stats.ranks import row_blocks
 from nbcorr.stats.sorting import compiled
 
 
@@ -72,9 +73,10 @@ def _rank_correlations(rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
     table = np.empty(rows.shape, dtype=np.float32)
     for code, n in enumerate(np.bincount(codes).tolist()):
         samples = np.flatnonzero(codes == code)
-        ranks, _ = doubled_ranks(np.take(rows, samples, axis=1), compiled(rows.size))
-        table[:, samples] = ranks / np.float32(n + 1)
-    length = np.linalg.norm(table, axis=1, keepdims=True)
+        for part in row_blocks(len(rows), n):
+            ranks, _ = doubled_ranks(np.take(rows[part], samples, axis=1), compiled(rows.size))
+            table[part, samples] = ranks / np.float32(n + 1)
+    length = np.sqrt(np.einsum("ij,ij->i", table, table))[:, None]
     table /= np.where(length > 0, length, 1)
     correlations: np.ndarray = np.clip(table @ table.T, -1, 1)
     return correlations
