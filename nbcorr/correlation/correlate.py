@@ -94,8 +94,8 @@ def correlate(
         One that cannot be computed is named in ``attrs["controls_missing"]``.
     covariates : str, list of str, DataArray, array or dict, optional
         Numbers per sample that may drive both neuron and signal (confidence, loss, difficulty):
-        what is left of the association with them held fixed, as polynomials of the fifth degree
-        in their ranks, is ``rho_partial``.
+        what is left of the association with them held fixed, as polynomials of their ranks and
+        the products of these, is ``rho_partial``.
     groups : str, DataArray or array, optional
         Samples of one group are not independent (augmentations of an image, frames of a film,
         images of a patient). Then ``p`` is counted over 9,999 permutations of whole groups (or

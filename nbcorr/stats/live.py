@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Effects(NamedTuple):
     n_positive_informative: np.ndarray
 
 
-class Kept:
+class Kept(ABC):
     """What any kind of kept ranks shares: their moments within strata, and the test of a signal.
 
     Attributes
@@ -68,9 +69,9 @@ class Kept:
         self.dead = np.empty(n_neurons, dtype=bool)
         self.compile_it = compiled(n_neurons * n_samples)
 
+    @abstractmethod
     def _sum(self, samples: np.ndarray) -> np.ndarray:
         """Sum of doubled centred ranks over ``n_h + 1``, float64, shape (n_neurons,)."""
-        raise NotImplementedError
 
     def _test(self, positive: np.ndarray) -> Effects:
         """The test of one signal; of its distribution see `vanelteren.skewness`."""

@@ -97,7 +97,12 @@ def smallest_p(design: Design) -> float:
     """
     ways = 0.0
     for samples in design.strata:
-        counts = np.unique(design.signal[samples], return_counts=True)[1]
+        signal = design.signal[samples]
+        if design.binary:
+            positive = np.count_nonzero(signal)
+            counts = np.array([positive, len(signal) - positive])
+        else:
+            counts = np.unique(signal, return_counts=True)[1]
         ways += gammaln(len(samples) + 1) - gammaln(counts + 1.0).sum()
     return float(min(1.0, 2 * np.exp(-ways)))
 
@@ -198,6 +203,13 @@ class Rare(NamedTuple):
 
 def rare_of(design: Design) -> Rare | None:
     """What is rare in a signal; None where no value holds half of its samples."""
+    if design.binary:
+        # Known without sorting: the two mid-ranks lie half of the samples apart.
+        few = 2 * np.count_nonzero(design.signal) <= design.n
+        off = design.signal == few
+        inside = np.array([np.count_nonzero(off[samples]) for samples in design.strata])
+        half = design.n / 2
+        return Rare(inside, int(off.sum()), half if few else -half, 0.0, half)
     values, counts = np.unique(design.signal, return_counts=True)
     if 2 * counts.max() < design.n:
         return None
