@@ -147,7 +147,7 @@ def rounded(value: float, error: float) -> str:
     if not math.isfinite(error) or error <= 0:
         return f"{value:.2f}"
     decimals = min(4, max(1, 1 - math.floor(math.log10(error)) - 1))
-    return f"{value:.{decimals}f}"
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"  # no -0.0
 
 
 def rounded_p(value: float) -> str:

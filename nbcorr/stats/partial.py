@@ -320,11 +320,12 @@ def _refuse_nearly_determined(
     if not names:
         return
     n, fit = len(signal), signal - target
-    said = f"cannot be decided, n = {n}: {' and '.join(names)} nearly determine the signal"
+    verb = "nearly determine" if len(names) > 1 else "nearly determines"
+    said = f"cannot be decided, n = {n}: {' and '.join(names)} {verb} the signal"
     if len(np.unique(signal)) == 2:
         auc = float(associate(fit[None], signal, codes).auc[0])
         if auc > DETERMINED:
-            raise ValueError(f"{said}: they tell its values apart with AUC {auc:.3f}")
+            raise ValueError(f"{said}: its values are told apart with AUC {auc:.3f}")
     left = np.sum(target**2) / np.sum((signal - signal.mean()) ** 2)
     if left < LEFT:
         raise ValueError(f"{said}: they leave {left:.1%} of its variance")
