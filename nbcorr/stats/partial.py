@@ -328,7 +328,7 @@ def _refuse_nearly_determined(
             raise ValueError(f"{said}: its values are told apart with AUC {auc:.3f}")
     left = np.sum(target**2) / np.sum((signal - signal.mean()) ** 2)
     if left < LEFT:
-        raise ValueError(f"{said}: they leave {left:.1%} of its variance")
+        raise ValueError(f"{said}: {left:.1%} of its variance is left")
 
 
 def _residual(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
