@@ -38,6 +38,7 @@ def recording(
         label=label,
         prediction=prediction,
         baseline=baseline,
+        inputs=np.random.default_rng(3).normal(size=(len(values), 8)),
     )
     if twins:
         noise = rng.normal(0, 1, (twins, *values.shape)) + only_a[:, None] * strength * 0.15
@@ -47,7 +48,7 @@ def recording(
 
 def correlates(recorded: xr.Dataset, *, controls: bool = True) -> xr.Dataset:
     """What `nc.correlate` says of it, with every control or with none."""
-    chosen = ("untrained", "replication") if controls else ("untrained",)
+    chosen = ("untrained", "input", "replication") if controls else ("untrained",)
     return correlate(recorded, controls=chosen)
 
 
