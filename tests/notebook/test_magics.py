@@ -100,9 +100,9 @@ def test_layers_given_when_attaching_hold_for_recordings(shell):
         ("--signal difficulty", ", signal=difficulty"),
         ("--signal loss confidence", ', signal=["loss", "confidence"]'),
         ("--covariates confidence", ', covariates="confidence"'),
-        ("--covariates loss confidence --pearson", ', covariates=["loss", "confidence"], pearson=T'),
+        ("--covariates loss confidence --pearson", ', covariates=["loss", "confidence"], pear'),
         ("--correction by --permutations 20", ', correction="by", permutations=20'),
-        ("--strata none --groups patient --controls none", ", strata=None, controls=[], groups=pat"),
+        ("--strata none --groups patient --controls none", ", strata=None, controls=[], groups=p"),
     ],
 )
 def test_correlate(attached, options, written):
