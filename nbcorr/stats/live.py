@@ -191,7 +191,7 @@ class RankedNeurons(Kept):
         ranks, squares = ranks_within(rows, self.codes, self.sizes, self.compile_it)
         self.ranks[:, part] = ranks.T
         self.squares[:, part] = squares
-        self.cubes[:, part] = sums_of_cubes(ranks, self.codes, self.sizes, squares)
+        self.cubes[:, part] = sums_of_cubes(ranks, self.codes, self.sizes, squares, self.compile_it)
         self.dead[part] = dead_rows(rows, spoilt, squares)
         self._keep_sparse(rows, part)
 
@@ -266,7 +266,11 @@ def pieces(blocks: Iterable[np.ndarray], n_neurons: int, n_samples: int) -> Iter
 
 
 def sums_of_cubes(
-    ranks: np.ndarray, codes: np.ndarray, sizes: np.ndarray, squares: np.ndarray
+    ranks: np.ndarray,
+    codes: np.ndarray,
+    sizes: np.ndarray,
+    squares: np.ndarray,
+    compile_it: bool,
 ) -> np.ndarray:
     """Sums of cubes of `within.Ranked.ranks` by stratum, shape (n_strata, n_neurons).
 
@@ -274,7 +278,13 @@ def sums_of_cubes(
     """
     n = sizes[:, None].astype(np.float64)
     cubes = np.zeros(squares.shape)
-    for row in np.flatnonzero((3 * squares < n**3 - n).any(axis=0)):
+    tied = np.flatnonzero((3 * squares < n**3 - n).any(axis=0))
+    if compile_it:
+        from nbcorr.stats import rowsums
+
+        rowsums.add_cubes(ranks, tied, codes, cubes)
+        return cubes
+    for row in tied:
         cube = np.square(ranks[row], dtype=np.float64)
         cube *= ranks[row]
         cubes[:, row] = np.bincount(codes, cube, len(sizes)) if len(sizes) > 1 else cube.sum()

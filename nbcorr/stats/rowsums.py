@@ -92,3 +92,14 @@ def bin_rows(rows, low, high, per_unit, strata, bins, counts):  # type: ignore[n
             out[i] = cell + np.int32(value >= 0) + np.int32(value > 0)
         for i in range(n):
             tally[strata[i], out[i]] += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def add_cubes(ranks, rows, codes, cubes):  # type: ignore[no-untyped-def]
+    """Add the cubes of some rows of `ranks` to `cubes` (n_strata, n_rows), by stratum."""
+    n = ranks.shape[1]
+    for row in rows:
+        own = ranks[row]
+        for sample in range(n):
+            rank = np.float64(own[sample])
+            cubes[codes[sample], row] += rank * rank * rank

@@ -95,16 +95,24 @@ def smallest_p(design: Design) -> float:
 
     Each stratum has n! / prod(c!) of them, c the number of samples with each of its values.
     """
+    if design.binary:
+        n, n1 = _sizes_and_positives(design)
+        ways = np.sum(gammaln(n + 1) - gammaln(n1 + 1) - gammaln(n - n1 + 1))
+        return float(min(1.0, 2 * np.exp(-ways)))
     ways = 0.0
     for samples in design.strata:
-        signal = design.signal[samples]
-        if design.binary:
-            positive = np.count_nonzero(signal)
-            counts = np.array([positive, len(signal) - positive])
-        else:
-            counts = np.unique(signal, return_counts=True)[1]
+        counts = np.unique(design.signal[samples], return_counts=True)[1]
         ways += gammaln(len(samples) + 1) - gammaln(counts + 1.0).sum()
     return float(min(1.0, 2 * np.exp(-ways)))
+
+
+def _sizes_and_positives(design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Samples and positives of each stratum, of a binary signal."""
+    if design.whole:
+        return np.array([design.n]), np.array([design.n_positive])
+    sizes = np.array([len(samples) for samples in design.strata])
+    counts = [np.count_nonzero(design.signal[samples]) for samples in design.strata]
+    return sizes, np.array(counts)
 
 
 def _may_be_skewed(tied: np.ndarray, design: Design) -> np.ndarray:
@@ -205,11 +213,11 @@ def rare_of(design: Design) -> Rare | None:
     """What is rare in a signal; None where no value holds half of its samples."""
     if design.binary:
         # Known without sorting: the two mid-ranks lie half of the samples apart.
-        few = 2 * np.count_nonzero(design.signal) <= design.n
-        off = design.signal == few
-        inside = np.array([np.count_nonzero(off[samples]) for samples in design.strata])
-        half = design.n / 2
-        return Rare(inside, int(off.sum()), half if few else -half, 0.0, half)
+        sizes, inside = _sizes_and_positives(design)
+        total, half = design.n_positive or 0, design.n / 2
+        if 2 * total <= design.n:
+            return Rare(inside, total, half, 0.0, half)
+        return Rare(sizes - inside, design.n - total, -half, 0.0, half)
     values, counts = np.unique(design.signal, return_counts=True)
     if 2 * counts.max() < design.n:
         return None
