@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import ndtr
 
 from nbcorr.stats.centred import doubled_ranks
 from nbcorr.stats.cma import Monotone, make_target, monotone_association
@@ -203,11 +202,6 @@ def unstratified(design: Design) -> Design:
     """The same signal with all samples in one stratum."""
     everything = (np.arange(design.n),)
     return replace(design, strata=everything, n_positive_informative=design.n_positive)
-
-
-def two_sided(z: np.ndarray) -> np.ndarray:
-    """The normal p-value of a standardised statistic."""
-    return 2 * ndtr(-np.abs(z))
 
 
 def _associations(
