@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from nbcorr.network.hooks import captured
+from nbcorr.network.hooks import Callback, captured
 from nbcorr.network.layers import call_label, module_and_call, resolve_layers
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label, parse_neurons
@@ -81,10 +81,10 @@ def _switch(
     name: str,
     off: dict[tuple[str, int], dict[int, float]],
     ran: set[tuple[str, int]],
-) -> Callable[[torch.Tensor, int], torch.Tensor | None]:
+) -> Callback:
     module = governor(model, name)
 
-    def switch(output: torch.Tensor, call: int) -> torch.Tensor | None:
+    def switch(output: torch.Tensor, call: int, _: Any) -> torch.Tensor | None:
         ran.add((name, call))
         values = off.get((name, call))
         if values is None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-Callback = Callable[[torch.Tensor, int], torch.Tensor | None]
+Callback = Callable[[torch.Tensor, int, tuple[Any, ...]], torch.Tensor | None]
 
 
 @contextmanager
@@ -34,15 +34,15 @@ def inference(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def captured(model: nn.Module, callbacks: Mapping[str, Callback]) -> Iterator[None]:
-    """Call ``callbacks[name](output, call)`` whenever the module of that name has run.
+    """Call ``callbacks[name](output, call, args)`` whenever the module of that name has run.
 
     Parameters
     ----------
     model : torch.nn.Module
     callbacks : mapping of module name to callable
-        Each is given the module's output (the first tensor in it) and which call of this module
-        in the current forward pass it is, counted from 0; activation modules are often reused.
-        A tensor it returns replaces the output.
+        Each is given the module's output (the first tensor in it), which call of this module in
+        the current forward pass it is, counted from 0 (activation modules are often reused), and
+        the module's positional arguments. A tensor it returns replaces the output.
 
     Notes
     -----
@@ -55,7 +55,7 @@ def captured(model: nn.Module, callbacks: Mapping[str, Callback]) -> Iterator[No
     def hook_for(name: str) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             call, calls[name] = calls[name], calls[name] + 1
-            replacement = callbacks[name](first_tensor(output), call)
+            replacement = callbacks[name](first_tensor(output), call, args)
             return None if replacement is None else replaced_first(output, replacement)
 
         return hook

@@ -204,7 +204,7 @@ def _run_once(
         )
     governors = {name: governor(model, name) for name in leaves}
     callbacks = {
-        name: (lambda output, call, name=name: look(name, output, call)) for name in leaves
+        name: (lambda output, call, _, name=name: look(name, output, call)) for name in leaves
     }
     device, dtype = device_and_dtype(model)
     batch = next(batches(example, batch_size=1)).to(device, dtype)

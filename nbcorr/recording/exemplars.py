@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from nbcorr.network.batches import Batch, batches, count_samples
-from nbcorr.network.hooks import captured, device_and_dtype, inference
+from nbcorr.network.hooks import Callback, captured, device_and_dtype, inference
 from nbcorr.network.layers import module_and_call, resolve_layers
 from nbcorr.network.neurons import neuron_label, parse_neurons
 from nbcorr.network.pooling import governor, unit_axis
@@ -169,10 +168,10 @@ class _Search:
             self.labels.append(batch.label)
         self.count += len(batch)
 
-    def _callback(self, name: str, ran: set[str]) -> Callable[[torch.Tensor, int], None]:
+    def _callback(self, name: str, ran: set[str]) -> Callback:
         module = governor(self.model, name)
 
-        def look(output: torch.Tensor, call: int) -> None:
+        def look(output: torch.Tensor, call: int, _: Any) -> None:
             layer = next((x for x in self.tops if module_and_call(x) == (name, call)), None)
             if layer is None:
                 return

@@ -13,7 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from nbcorr.network.batches import Batch, batches, count_samples
-from nbcorr.network.hooks import captured, device_and_dtype, inference
+from nbcorr.network.hooks import Callback, captured, device_and_dtype, inference
 from nbcorr.network.layers import call_label, is_explicit, resolve_layers
 from nbcorr.network.pooling import check_pool, governor, pool_units, unit_axis
 from nbcorr.network.twins import calibrate_normalization, untrained_twin
@@ -160,8 +160,8 @@ class _Run:
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[np.ndarray, Any]:
         rows = BatchRows(self.units, len(batch), self.device)
 
-        def keep(name: str) -> Callable[[torch.Tensor, int], None]:
-            def pool(output: torch.Tensor, call: int) -> None:
+        def keep(name: str) -> Callback:
+            def pool(output: torch.Tensor, call: int, _: Any) -> None:
                 axis = unit_axis(self.governors[name], output)
                 rows.put(call_label(name, call), pool_units(output, axis, self.pool))
 

@@ -50,7 +50,8 @@ def read(model: nn.Module, inputs: Any, readers: Mapping[str, Reader]) -> dict[s
                 raise _EnoughSeen
 
     callbacks: dict[str, Any] = {
-        module: lambda output, call, module=module: look(module, output, call) for module in wanted
+        module: lambda output, call, _, module=module: look(module, output, call)
+        for module in wanted
     }
     batch = Batch(inputs).to(*device_and_dtype(model))
     with captured(model, callbacks), suppress(_EnoughSeen):

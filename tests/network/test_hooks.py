@@ -14,7 +14,7 @@ from nbcorr.network.hooks import captured, evaluating, first_tensor, inference, 
 
 def test_captured_sees_each_call_of_a_reused_module(untouched, images):
     seen = []
-    with captured(untouched, {"act": lambda out, call: seen.append((call, tuple(out.shape)))}):
+    with captured(untouched, {"act": lambda out, call, _: seen.append((call, tuple(out.shape)))}):
         with inference(untouched):
             untouched(torch.tensor(images[:2]))
             untouched(torch.tensor(images[:2]))
@@ -23,7 +23,7 @@ def test_captured_sees_each_call_of_a_reused_module(untouched, images):
 
 def test_a_returned_tensor_replaces_the_output(untouched, images):
     x = torch.tensor(images[:2])
-    with inference(untouched), captured(untouched, {"hidden": lambda out, _: out * 0}):
+    with inference(untouched), captured(untouched, {"hidden": lambda out, *_: out * 0}):
         got = untouched(x)
     with inference(untouched):
         assert torch.allclose(got, untouched.out.bias.expand_as(got))
@@ -38,6 +38,17 @@ def test_hooks_and_modes_come_back_after_errors(untouched, images, error):
     with pytest.raises(error), inference(untouched), captured(untouched, {"conv2": fail}):
         untouched(torch.tensor(images[:2]))
     assert torch.is_grad_enabled()
+
+
+def test_a_callback_is_given_the_arguments_the_module_was_called_with(untouched, images):
+    seen = []
+    x = torch.tensor(images[:2])
+    with inference(untouched), captured(untouched, {"conv1": lambda *got: seen.append(got)}):
+        untouched(x)
+    ((output, call, args),) = seen
+    assert call == 0
+    assert torch.equal(args[0], x)
+    assert output.shape == (2, 4, 8, 8)
 
 
 def test_an_unknown_module_leaves_no_hook_behind(untouched):
