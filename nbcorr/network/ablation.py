@@ -13,7 +13,7 @@ from nbcorr.network.hooks import Callback, captured
 from nbcorr.network.layers import call_label, module_and_call, resolve_layers
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label, parse_neurons
-from nbcorr.network.pooling import governor, unit_axis
+from nbcorr.network.units import governor, unit_axis
 
 WAYS = ("zero", "mean")
 

@@ -15,7 +15,8 @@ from nbcorr.network.batches import Batch, batches, count_samples
 from nbcorr.network.hooks import Callback, captured, device_and_dtype, inference
 from nbcorr.network.layers import module_and_call, resolve_layers
 from nbcorr.network.neurons import neuron_label, parse_neurons
-from nbcorr.network.pooling import governor, unit_axis
+from nbcorr.network.tokens import Tokens, as_map, has_places, image_of, tokens_of
+from nbcorr.network.units import governor, unit_axis
 from nbcorr.recording.arrays import neuron_coords
 from nbcorr.recording.record import fingerprint
 
@@ -42,6 +43,8 @@ def exemplars(
     Samples are ranked by the largest value in the unit's map, and the mask holds the places above
     the 0.99 quantile of the unit's values over all places of all samples, the map enlarged
     bilinearly to the input's size (MILAN: Hernandez et al. 2022, section 3 and appendix; k = 15).
+    The patches of a vision transformer are laid back to their map, without class and register
+    tokens; padding tokens of a text are left out.
 
     Parameters
     ----------
@@ -101,12 +104,19 @@ class _LayerTop:
         self.values: list[torch.Tensor] = []
         self.stride = 1
 
-    def add(self, maps: torch.Tensor, first_row: int) -> None:
-        """Take in a batch's maps, shape (batch, units, *places), float32 on the CPU."""
+    def add(self, maps: torch.Tensor, kept: torch.Tensor | None, first_row: int) -> None:
+        """Take in a batch's maps, float32 on the CPU.
+
+        Shape (batch, units, rows, columns), or (batch, units, positions) of what does not lie in
+        rows and columns; ``kept``, shape (batch, positions), are then the positions that count.
+        """
         maps = maps.transpose(0, 1)
         flat = maps.flatten(2)
-        self._keep_values(flat)
-        scores = flat.amax(2)
+        self._keep_values(flat, kept)
+        scores = flat.amax(2) if kept is None else flat.masked_fill(~kept, -torch.inf).amax(2)
+        if maps.ndim == 3:
+            # Without places there is no mask to be drawn, and texts differ in length.
+            maps = scores.unsqueeze(2)
         rows = torch.arange(first_row, first_row + maps.shape[1]).expand(len(self.units), -1)
         known = self.maps if self.maps.numel() else maps[:, :0]
         scores = torch.cat([self.scores, scores], 1)
@@ -120,11 +130,12 @@ class _LayerTop:
         """The quantile of each unit's values over all places seen, shape (units,)."""
         return np.quantile(torch.cat(self.values, 1).numpy(), quantile, axis=1)
 
-    def _keep_values(self, flat: torch.Tensor) -> None:
+    def _keep_values(self, flat: torch.Tensor, kept: torch.Tensor | None) -> None:
         if flat.shape[2] > _POSITIONS:
             drawn = torch.randperm(flat.shape[2], generator=self.generator)[:_POSITIONS]
-            flat = flat[:, :, drawn]
-        self.values.append(flat.flatten(1)[:, :: self.stride].clone())
+            flat, kept = flat[:, :, drawn], None if kept is None else kept[:, drawn]
+        values = flat.flatten(1) if kept is None else flat[:, kept]
+        self.values.append(values[:, :: self.stride].clone())
         if sum(part.shape[1] for part in self.values) > _VALUES:
             self.values = [torch.cat(self.values, 1)[:, ::2].clone()]
             self.stride *= 2
@@ -152,8 +163,10 @@ class _Search:
         """Run one batch and keep what may be an exemplar."""
         batch.check_finite(self.count)
         ran: set[str] = set()
+        placed = image_of(batch.inputs) is not None
+        tokens = tokens_of(self.model, batch.inputs)
         callbacks = {
-            name: self._callback(name, ran)
+            name: self._callback(name, ran, tokens, placed)
             for name in dict.fromkeys(module_and_call(layer)[0] for layer in self.tops)
         }
         with inference(self.model), captured(self.model, callbacks):
@@ -168,7 +181,7 @@ class _Search:
             self.labels.append(batch.label)
         self.count += len(batch)
 
-    def _callback(self, name: str, ran: set[str]) -> Callback:
+    def _callback(self, name: str, ran: set[str], tokens: Tokens, placed: bool) -> Callback:
         module = governor(self.model, name)
 
         def look(output: torch.Tensor, call: int, _: Any) -> None:
@@ -179,17 +192,23 @@ class _Search:
             top = self.tops[layer]
             axis = unit_axis(module, output)
             check_units(layer, top.units, output.shape[axis])
-            maps = output.movedim(axis, 1)[:, top.units].to("cpu", torch.float32)
-            top.add(maps if maps.ndim > 2 else maps.unsqueeze(2), self.count)
+            kept = tokens.kept(output, axis)
+            if placed and has_places(output, axis, tokens):
+                maps, kept = as_map(output, axis, tokens), None
+            else:
+                maps = output.movedim(axis, 1).unsqueeze(-1).flatten(2)
+            maps = maps[:, top.units].to("cpu", torch.float32)
+            top.add(maps, None if kept is None else kept.cpu(), self.count)
 
         return look
 
     def _keep_inputs(self, batch: Batch) -> None:
-        if not isinstance(batch.inputs, torch.Tensor) or batch.inputs.ndim != 4:
+        images = image_of(batch.inputs)
+        if images is None:
             return
         needed = set(torch.cat([top.rows.flatten() for top in self.tops.values()]).tolist())
         for row in needed - self.inputs.keys():
-            self.inputs[row] = batch.inputs[row - self.count].to("cpu", torch.float32).clone()
+            self.inputs[row] = images[row - self.count].to("cpu", torch.float32).clone()
         self.inputs = {row: image for row, image in self.inputs.items() if row in needed}
 
     def finish(self, quantile: float) -> xr.Dataset:
@@ -263,7 +282,7 @@ def _enlarged(maps: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     if maps.ndim == 3:
         enlarged = functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=True)
         return enlarged[:, 0]
-    # Dense units and token sequences have no place in the image: the whole of it drives them.
+    # Dense units, and tokens that are no patches, have no place: the whole image drives them.
     return maps.flatten(1).amax(1)[:, None, None].expand(-1, *size)
 
 

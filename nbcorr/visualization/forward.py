@@ -14,7 +14,7 @@ from nbcorr.network.hooks import captured, device_and_dtype
 from nbcorr.network.layers import module_and_call
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label
-from nbcorr.network.pooling import governor, unit_axis
+from nbcorr.network.units import governor, unit_axis
 
 Reader = Callable[[torch.Tensor], Any]
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from nbcorr.network.layers import module_and_call
 from nbcorr.network.neurons import neuron_label
-from nbcorr.network.pooling import governor
+from nbcorr.network.units import governor
 from nbcorr.visualization.forward import read, unit_reader
 from nbcorr.visualization.parametrization import Fourier
 from nbcorr.visualization.redirect import redirected_relus
