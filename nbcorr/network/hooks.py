@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from nbcorr.network.wrappers import eager, submodule, unwrapped
+
 Callback = Callable[[torch.Tensor, int, tuple[Any, ...]], torch.Tensor | None]
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """The model in eval mode; every module's own mode comes back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
+    # A frozen torch.jit module has no mode.
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     model.eval()
     try:
         yield model
@@ -39,34 +43,69 @@ def captured(model: nn.Module, callbacks: Mapping[str, Callback]) -> Iterator[No
     Parameters
     ----------
     model : torch.nn.Module
+        Plain, compiled or ``DataParallel``; compiled modules run eagerly inside the block.
     callbacks : mapping of module name to callable
         Each is given the module's output (the first tensor in it), which call of this module in
         the current forward pass it is, counted from 0 (activation modules are often reused), and
         the module's positional arguments. A tensor it returns replaces the output.
+
+    Raises
+    ------
+    AttributeError
+        If there is no module of that name.
+    TypeError
+        If torch runs the module without hooks, or, while it runs, its output holds no tensor.
 
     Notes
     -----
     The hooks are gone when the block ends, however it ends. They never hold on to an output, so
     what the callback does not keep is freed as in a plain forward pass.
     """
-    calls = dict.fromkeys(callbacks, 0)
-    handles = [model.register_forward_pre_hook(lambda *_: calls.update(dict.fromkeys(calls, 0)))]
+    modules = {name: _hookable(model, name) for name in callbacks}
+    # Of each thread its own: the replicas of a DataParallel model run side by side.
+    calls = threading.local()
+    handles = []
 
     def hook_for(name: str) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            call, calls[name] = calls[name], calls[name] + 1
-            replacement = callbacks[name](first_tensor(output), call, args)
+            call = vars(calls).get(name, 0)
+            vars(calls)[name] = call + 1
+            replacement = callbacks[name](_tensor_of(name, module, output), call, args)
             return None if replacement is None else replaced_first(output, replacement)
 
         return hook
 
     try:
-        for name in callbacks:
-            handles.append(model.get_submodule(name).register_forward_hook(hook_for(name)))
-        yield
+        # A forward pass that failed leaves counts behind, so they start anew with each.
+        root = unwrapped(model)
+        handles.append(root.register_forward_pre_hook(lambda *_: vars(calls).clear()))
+        for name, module in modules.items():
+            handles.append(module.register_forward_hook(hook_for(name)))
+        with eager():
+            yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _hookable(model: nn.Module, name: str) -> nn.Module:
+    module = submodule(model, name)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            f"layer {name!r} is a {type(module).__name__}, which torch runs without hooks; "
+            "expected the torch.nn.Module it was made from"
+        )
+    return module
+
+
+def _tensor_of(name: str, module: nn.Module, output: Any) -> torch.Tensor:
+    try:
+        return first_tensor(output)
+    except TypeError:
+        raise TypeError(
+            f"layer {name!r}, a {type(module).__name__}, gave {type(output).__name__}; "
+            "expected a tensor somewhere in it"
+        ) from None
 
 
 def first_tensor(output: Any) -> torch.Tensor:
@@ -80,9 +119,7 @@ def first_tensor(output: Any) -> torch.Tensor:
     if isinstance(output, torch.Tensor):
         return output
     for part in output_parts(output):
-        if isinstance(part, torch.Tensor):
-            return part
-        if isinstance(part, tuple | list | dict):
+        if _holds_tensor(part):
             return first_tensor(part)
     raise TypeError(f"a layer gave {type(output).__name__}; expected a tensor somewhere in it")
 

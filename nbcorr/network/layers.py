@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,19 @@ from torch import nn
 from nbcorr.network.batches import batches
 from nbcorr.network.hooks import captured, device_and_dtype, inference
 from nbcorr.network.names import unknown
-from nbcorr.network.pooling import governor, unit_axis
+from nbcorr.network.units import governor, unit_axis
+from nbcorr.network.wrappers import named_modules, submodule, unwrapped
+
+# One way to choose layers: a name, glob or kind, a class, or a question put to each module.
+Choice = str | type[nn.Module] | Callable[[str, nn.Module], bool]
 
 _ACTIVATIONS = tuple(
     getattr(nn.modules.activation, name)
     for name in nn.modules.activation.__all__
     if name not in {"MultiheadAttention", "Softmax", "Softmax2d", "LogSoftmax", "Softmin"}
 )
+# Libraries write their own (GELUActivation, QuickGELU, MemoryEfficientSwish), known by name.
+_ACTIVATION_NAMES = ("swish", *(cls.__name__.lower() for cls in _ACTIVATIONS))
 # They pass on what another layer made: no neurons of their own.
 _PASSIVE = (
     nn.Identity,
@@ -31,6 +37,8 @@ _PASSIVE = (
     nn.modules.padding._ReflectionPadNd,
     nn.modules.padding._ReplicationPadNd,
 )
+# Not chosen by "all", "auto" or a glob: passive, or run by torch without hooks.
+_UNFIT = (*_PASSIVE, torch.jit.ScriptModule)
 # They make neurons even where a subclass holds helper modules (a convolution with its padding).
 _ACTIVE = (
     nn.modules.conv._ConvNd,
@@ -47,6 +55,7 @@ def layers(model: nn.Module, example: Any = None) -> xr.Dataset:
     Parameters
     ----------
     model : torch.nn.Module
+        Plain, compiled or ``DataParallel``.
     example : batch, array, DataLoader or labelled images, optional
         Something the model can be run on. With it every layer's shape is known; without it only
         what the parameters tell.
@@ -62,8 +71,10 @@ def layers(model: nn.Module, example: Any = None) -> xr.Dataset:
     Raises
     ------
     TypeError
-        If the example is an iterator, which would lose a batch.
+        If the example is an iterator, which would lose a batch, or the model is none that can be
+        hooked.
     """
+    model = unwrapped(model)
     leaves = leaf_modules(model)
     shapes: dict[str, tuple[int, ...]] = {}
     units = {name: _units_of_parameters(module) for name, module in leaves.items()}
@@ -87,49 +98,70 @@ def layers(model: nn.Module, example: Any = None) -> xr.Dataset:
     )
 
 
-def resolve_layers(model: nn.Module, chosen: str | Sequence[str]) -> list[str]:
+def resolve_layers(model: nn.Module, chosen: Choice | Collection[Choice]) -> list[str]:
     """Module names for a choice of layers, in the order the model holds them.
 
     Parameters
     ----------
     model : torch.nn.Module
-    chosen : str or sequence of str
-        Names, globs (``"features.*"``), kinds (``"Conv2d"``), ``"all"`` (every leaf module) or
-        ``"auto"``: the activation modules (ReLU, GELU …) where the model has any, else every
-        leaf module with parameters.
+        Compiled and ``DataParallel`` models have the layer names of the plain one; names with
+        the wrapper's part in them (``module.conv1``) are accepted too.
+    chosen : str, class, callable, or several of them
+        - a name (``"features.3"``), a glob over leaf modules (``"features.*"``) or a kind, the
+          name of a class (``"Conv2d"``);
+        - ``"all"``, every leaf module, or ``"auto"``: the activation modules (ReLU, GELU …) where
+          the model has any, else every leaf module with parameters;
+        - a class (``nn.Conv2d``): its instances, those of subclasses included;
+        - a callable ``(name, module) -> bool``, asked about every module.
+
+        A module that the model holds under several names has the first of them.
 
     Raises
     ------
     ValueError
-        If a name matches nothing, the nearest one is offered; or if there is no layer at all.
+        If a choice matches nothing, the nearest name or kind is offered; or if there is no layer
+        at all.
+    TypeError
+        If a choice is none of these, or the model none that can be hooked.
     """
-    wanted = [chosen] if isinstance(chosen, str) else list(chosen)
-    found: set[str] = set()
-    for choice in wanted:
-        found.update(_matches(model, choice))
+    model = unwrapped(model)
+    first = _first_names(model)
+    found = {name for choice in _choices(chosen) for name in _matches(model, first, choice)}
     if not found:
         raise ValueError(
             f"no layers were chosen of {type(model).__name__}; expected names, globs or 'all' "
             "(a model that is a single layer has none: wrap it in nn.Sequential)"
         )
-    return [name for name, _ in model.named_modules() if name in found]
+    return [name for name in first.values() if name in found]
 
 
-def is_explicit(model: nn.Module, chosen: str | Sequence[str]) -> set[str]:
+def is_explicit(model: nn.Module, chosen: Choice | Collection[Choice]) -> set[str]:
     """The layers that were asked for by their own name."""
-    names = {name for name, _ in model.named_modules()}
-    return names & ({chosen} if isinstance(chosen, str) else set(chosen))
+    first = _first_names(model)
+    names = [c for c in _choices(chosen) if isinstance(c, str)]
+    return {own for name in names if (own := _own_name(model, first, name))}
 
 
 def leaf_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules that make activations of their own rather than containing others that do."""
+    """The modules that make activations of their own rather than containing others that do.
+
+    Under their first names, without wrappers; what torch runs without hooks is left out.
+    """
     leaves: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
+    for module, name in _first_names(model).items():
         inside = any(ancestor in leaves for ancestor in _ancestors(name))
         whole = isinstance(module, _ACTIVE) or not any(module.children())
-        if name and whole and not inside and not isinstance(module, _PASSIVE):
+        if name and whole and not inside and not isinstance(module, _UNFIT):
             leaves[name] = module
     return leaves
+
+
+def _first_names(model: nn.Module) -> dict[nn.Module, str]:
+    """Every module of the model itself with its first name; the model's own is empty."""
+    names: dict[nn.Module, str] = {}
+    for name, module in named_modules(unwrapped(model)):
+        names.setdefault(module, name)
+    return names
 
 
 def _ancestors(name: str) -> list[str]:
@@ -150,25 +182,74 @@ def module_and_call(layer: str) -> tuple[str, int]:
     return (name, int(number) - 1) if numbered else (layer, 0)
 
 
-def _matches(model: nn.Module, choice: str) -> list[str]:
-    modules = dict(model.named_modules())
-    if choice in modules and choice:
-        return [choice]
+def _choices(chosen: Choice | Collection[Choice]) -> list[Choice]:
+    if isinstance(chosen, str) or callable(chosen) or not isinstance(chosen, Collection):
+        return [chosen]
+    return list(chosen)
+
+
+def _matches(model: nn.Module, first: dict[nn.Module, str], choice: Choice) -> list[str]:
+    if isinstance(choice, str):
+        return _named(model, first, choice)
+    modules = {name: module for module, name in first.items() if name}
+    if isinstance(choice, type):
+        matched = [name for name, module in modules.items() if isinstance(module, choice)]
+        if not matched:
+            kinds = sorted({type(module).__name__ for module in modules.values()})
+            raise ValueError(unknown("layer of kind", choice.__name__, kinds))
+    elif callable(choice) and not isinstance(choice, nn.Module):
+        matched = [name for name, module in modules.items() if choice(name, module)]
+        if not matched:
+            raise ValueError(
+                f"the predicate chose none of the {len(modules)} layers of "
+                f"{type(model).__name__}; expected True for one at least"
+            )
+    else:
+        raise TypeError(
+            f"layers are chosen by {type(choice).__name__}; expected a name, glob, kind, class "
+            "or callable (name, module) -> bool"
+        )
+    return matched
+
+
+def _named(model: nn.Module, first: dict[nn.Module, str], choice: str) -> list[str]:
+    """What a name, glob or kind stands for."""
+    own = _own_name(model, first, choice)
+    if own:
+        return [own]
     leaves = leaf_modules(model)
     if choice == "all":
         return list(leaves)
     if choice == "auto":
-        active = [name for name, module in leaves.items() if isinstance(module, _ACTIVATIONS)]
+        active = [name for module, name in first.items() if name and _activates(module)]
         return active or [name for name, module in leaves.items() if _has_parameters(module)]
-    globbed = leaves if "*" in choice else modules
+    named = list(named_modules(model))
+    globbed = [(n, m) for n, m in named if first[m] in leaves] if "*" in choice else named
     matched = [
-        name
-        for name, module in globbed.items()
+        first[module]
+        for name, module in globbed
         if name and (fnmatch.fnmatchcase(name, choice) or type(module).__name__ == choice)
     ]
     if not matched:
-        raise ValueError(unknown("layer", choice, [name for name in modules if name]))
+        kinds = {type(module).__name__ for _, module in named}
+        raise ValueError(unknown("layer", choice, [name for name, _ in named if name] + [*kinds]))
     return matched
+
+
+def _own_name(model: nn.Module, first: dict[nn.Module, str], name: str) -> str | None:
+    """The first name of the module that is called so, without wrappers."""
+    try:
+        return first[submodule(model, name)]
+    except AttributeError:
+        return None
+
+
+def _activates(module: nn.Module) -> bool:
+    if isinstance(module, _ACTIVATIONS):
+        return True
+    own = type(module).__name__.lower()
+    bare = not _has_parameters(module) and not any(module.children())
+    return bare and any(name in own for name in _ACTIVATION_NAMES)
 
 
 def _has_parameters(module: nn.Module) -> bool:

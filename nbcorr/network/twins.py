@@ -10,6 +10,7 @@ from torch import nn
 
 from nbcorr.network.batches import Batch
 from nbcorr.network.hooks import device_and_dtype
+from nbcorr.network.wrappers import eager, is_wrapper, unwrapped
 
 
 def untrained_twin(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -22,19 +23,23 @@ def untrained_twin(model: nn.Module, seed: int = 0) -> nn.Module:
     Parameters
     ----------
     model : torch.nn.Module
-        Not changed, nor is torch's global random state.
+        Not changed, nor is torch's global random state. Of a compiled or ``DataParallel`` model
+        the twin is plain.
     seed : int
 
     Raises
     ------
     ValueError
         If the model cannot be copied.
+    TypeError
+        If the model is none that can be hooked.
 
     Notes
     -----
     The control of Adebayo et al. 2018 (sanity checks for saliency maps, model parameter
     randomisation), used here for correlates: what an untrained copy tells as well was not learnt.
     """
+    model = unwrapped(model)
     device, _ = device_and_dtype(model)
     # Drawn on the CPU, so that the same seed gives the same twin on every device.
     try:
@@ -48,9 +53,15 @@ def untrained_twin(model: nn.Module, seed: int = 0) -> nn.Module:
         # Hooks of the user, or of units switched off, belong to the model and not to its twin.
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
+        # A compiled forward was not copied: it still runs the model's own.
+        if hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable"):
+            del module.forward
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(_spread_seed(seed))
         for module in twin.modules():
+            # It would hand on the reset, and what it holds would be drawn twice.
+            if is_wrapper(module):
+                continue
             reset = getattr(module, "reset_parameters", None) or getattr(
                 module, "_reset_parameters", None
             )
@@ -83,7 +94,7 @@ def calibrate_normalization(model: nn.Module, batch: Batch) -> None:
         norm.train()
         norm.momentum = 1.0
     try:
-        with torch.no_grad():
+        with torch.no_grad(), eager():
             batch.run(model)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
