@@ -53,8 +53,9 @@ def untrained_twin(model: nn.Module, seed: int = 0) -> nn.Module:
         # Hooks of the user, or of units switched off, belong to the model and not to its twin.
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
-        # A compiled forward was not copied: it still runs the model's own.
-        if hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable"):
+        # A forward compiled by hand was not copied: it still runs the model's own.
+        by_hand = hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
+        if by_hand and not is_wrapper(module):
             del module.forward
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(_spread_seed(seed))
