@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import nbcorr as nc
-from nbcorr.network.layers import call_label, module_and_call, resolve_layers
+from nbcorr.network.layers import call_label, is_explicit, module_and_call, resolve_layers
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import parse_neurons
 
@@ -40,6 +41,98 @@ def test_layers_without_an_example_tells_what_parameters_tell(model):
 )
 def test_choices_of_layers(model, chosen, expected):
     assert resolve_layers(model, chosen) == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (nn.Conv2d, ["conv1", "conv2"]),
+        (nn.modules.conv._ConvNd, ["conv1", "conv2"]),
+        (nn.ReLU, ["act", "relu"]),
+        (lambda name, module: name.startswith("conv"), ["conv1", "conv2"]),
+        (
+            lambda name, module: getattr(module, "out_features", 0) > 3,
+            ["hidden"],
+        ),
+        ([nn.Conv2d, "out", "rel*", "BatchNorm2d"], ["conv1", "norm", "conv2", "relu", "out"]),
+        ((lambda name, module: name == "drop", "conv1"), ["conv1", "drop"]),
+        ({"out", "conv1"}, ["conv1", "out"]),
+        (np.array(["out", "conv1"]), ["conv1", "out"]),
+    ],
+)
+def test_choices_by_class_predicate_and_several_together(model, chosen, expected):
+    assert resolve_layers(model, chosen) == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (nn.Conv3d, "no layer of kind 'Conv3d'; did you mean 'Conv2d'"),
+        ([nn.Conv2d, nn.LSTM], "no layer of kind 'LSTM'; there is BatchNorm2d, Conv2d"),
+        (lambda name, module: False, "predicate chose none of the 9 layers of Reusing; expected"),
+        ("conv2D", "no layer 'conv2D'; did you mean '[cC]onv2d?'"),
+        ("BatchNorm1d", "no layer 'BatchNorm1d'; did you mean 'BatchNorm2d'"),
+        ("hiden.*", r"no layer 'hiden.\*'; did you mean 'hidden'"),
+    ],
+)
+def test_a_choice_that_matches_nothing_says_so(model, chosen, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_layers(model, chosen)
+
+
+@pytest.mark.parametrize("chosen", [3, None, [1], iter(["conv1"]), nn.ReLU()])
+def test_what_is_no_choice_is_refused(model, chosen):
+    with pytest.raises(TypeError, match="layers are chosen by .*; expected a name, glob, kind"):
+        resolve_layers(model, chosen)
+
+
+class Shared(nn.Module):
+    """One embedding and one block under two names each."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        self.head = nn.Linear(4, 2)
+        self.decoder = self.encoder
+        self.tied = self.encoder[0]
+
+    def forward(self, x):
+        return self.head(self.decoder(self.encoder(x)))
+
+
+def test_a_shared_module_has_the_first_of_its_names():
+    net = Shared()
+    for second in ("decoder.0", "tied", "decoder.[0]", ["tied", "encoder.0"]):
+        assert resolve_layers(net, second) == ["encoder.0"]
+    assert resolve_layers(net, "decoder*") == ["encoder.0", "encoder.1"]
+    assert resolve_layers(net, "all") == ["encoder.0", "encoder.1", "head"]
+    assert is_explicit(net, ["decoder.0", "he*"]) == {"encoder.0"}
+    x = torch.rand(5, 4)
+    recording = nc.record(net, x, "tied", progress=False)
+    with torch.no_grad():
+        once = net.encoder[0](x)
+        twice = net.encoder[0](torch.relu(once))
+    assert recording.attrs["layers"] == ["encoder.0", "encoder.0#2"]
+    np.testing.assert_array_equal(recording.activation, torch.cat([once, twice], 1))
+
+
+class QuickGELUActivation(nn.Module):
+    def forward(self, x):
+        return x * torch.sigmoid(1.702 * x)
+
+
+def test_auto_knows_activations_that_libraries_wrote_and_those_inside_norms():
+    class NormAct(nn.BatchNorm1d):
+        def __init__(self):
+            super().__init__(3)
+            self.act = nn.SiLU()
+
+        def forward(self, x):
+            return self.act(super().forward(x))
+
+    net = nn.Sequential(nn.Linear(3, 3), QuickGELUActivation(), NormAct(), nn.Linear(3, 2))
+    assert resolve_layers(net, "auto") == ["1", "2.act"]
+    assert resolve_layers(net, "all") == ["0", "1", "2", "3"]
 
 
 def test_auto_without_activation_modules_is_every_layer_with_parameters():
