@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import hashlib
+import inspect
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler, Subset
 from torch.utils.data import Dataset as TorchDataset
+
+from nbcorr.network.names import unknown
 
 _LABEL_KEYS = ("label", "labels", "y", "target")
 _ID_KEYS = ("id", "ids", "sample", "sample_id")
@@ -22,7 +26,8 @@ class Batch:
     """Some samples on their way through a model.
 
     ``inputs`` is what the model is called with: a tensor, or a mapping of keyword arguments.
-    ``label`` and ``sample`` (ids) are arrays with one value per sample, or None.
+    ``label`` and ``sample`` (ids) are arrays with one value per sample, or None; ``columns`` are
+    further ones by name.
     """
 
     inputs: Any
@@ -34,10 +39,11 @@ class Batch:
         return len(_any_tensor(self.inputs))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
-        """The same batch where the model is; floating-point inputs in the model's dtype."""
+        """A copy where the model is, which may work on it in place; floats in the model's dtype."""
 
         def move(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+            kind = dtype if tensor.is_floating_point() else tensor.dtype
+            return tensor.to(device, kind, copy=True)
 
         if isinstance(self.inputs, Mapping):
             moved: Any = {
@@ -48,6 +54,47 @@ class Batch:
             moved = move(self.inputs)
         return dataclasses.replace(self, inputs=moved)
 
+    def sorted_out(self, model: nn.Module, columns: Collection[str] = ()) -> Batch:
+        """A mapping's entries brought to their places: the model's inputs, or columns of samples.
+
+        Those named in ``columns`` are columns, as are those that the model's ``forward`` does not
+        take and that have one value per sample.
+
+        Raises
+        ------
+        ValueError
+            If a column does not exist or has not one value per sample.
+        """
+        if not isinstance(self.inputs, Mapping):
+            if missing := set(columns) - self.columns.keys():
+                raise ValueError(unknown("column", min(missing), self.columns))
+            return self
+        known = {**self.inputs, **self.columns}
+        for name in columns:
+            if name not in known:
+                raise ValueError(unknown("column", name, known))
+        taken = _parameters(model)
+        out = [
+            name
+            for name, value in self.inputs.items()
+            if name in columns or (taken is not None and name not in taken and _is_column(value))
+        ]
+        moved = {name: _values(f"{name!r}", self.inputs[name], len(self)) for name in out}
+        inputs = {name: value for name, value in self.inputs.items() if name not in moved}
+        return dataclasses.replace(self, inputs=inputs, columns={**self.columns, **moved})
+
+    def digest(self) -> str:
+        """A short hash of everything in it: equal contents, equal digest."""
+        hashed = hashlib.blake2b(digest_size=8)
+        inputs = self.inputs if isinstance(self.inputs, Mapping) else {"": self.inputs}
+        parts = {**inputs, "label": self.label, "id": self.sample, **self.columns}
+        for name, value in parts.items():
+            array = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+            array = _bytes_of(array)
+            hashed.update(f"{name}{array.dtype}{array.shape}".encode())
+            hashed.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return hashed.hexdigest()
+
     def check_finite(self, first: int = 0) -> None:
         """A ValueError that names the sample with a NaN or an infinite input.
 
@@ -56,6 +103,9 @@ class Batch:
         inputs = self.inputs.values() if isinstance(self.inputs, Mapping) else [self.inputs]
         for tensor in inputs:
             if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+                continue
+            # A finite sum needs finite terms, and costs a tenth of looking at each.
+            if bool(tensor.sum().isfinite()):
                 continue
             finite = tensor.isfinite()
             finite = finite.flatten(1).all(1) if tensor.ndim > 1 else finite
@@ -102,7 +152,7 @@ def batches(data: Any, batch_size: int = 64) -> Iterator[Batch]:
         return _image_batches(data, batch_size)
     if _is_array(data):
         return _array_batches((data,), batch_size)
-    if isinstance(data, tuple) and _are_columns(data):
+    if _is_columns(data):
         return _array_batches(data, batch_size)
     if isinstance(data, TorchDataset):
         data = DataLoader(data, batch_size=batch_size)
@@ -117,13 +167,37 @@ def batches(data: Any, batch_size: int = 64) -> Iterator[Batch]:
         ) from None
 
 
+def some_batches(data: Any, batch_size: int, most: int) -> dict[int, Batch] | None:
+    """At most so many batches of data, by their position, evenly over it and with both ends.
+
+    All of an array's. None where that would mean to run through the data: iterables, and loaders
+    that shuffle or draw.
+    """
+    if isinstance(data, xr.Dataset) or _is_array(data) or _is_columns(data):
+        return dict(enumerate(batches(data, batch_size)))
+    if isinstance(data, TorchDataset):
+        data = DataLoader(data, batch_size=batch_size)
+    if not isinstance(data, DataLoader) or not isinstance(data.sampler, SequentialSampler):
+        return None
+    if data.batch_size is None or count_samples(data) is None:
+        return None
+    size, total = data.batch_size, len(data.dataset)  # type: ignore[arg-type]
+    chosen = np.unique(np.linspace(0, -(-total // size) - 1, most).round().astype(int)).tolist()
+    found = {}
+    for at in chosen:
+        part = Subset(data.dataset, range(at * size, min(total, (at + 1) * size)))
+        loader = DataLoader(part, batch_size=size, collate_fn=data.collate_fn)
+        found[at] = _batch(next(iter(loader)))
+    return found
+
+
 def count_samples(data: Any) -> int | None:
     """How many samples there are, where that is known without running through them."""
     if isinstance(data, xr.Dataset):
         return int(data.sizes.get("sample", 0))
     if _is_array(data):
         return len(data)
-    if isinstance(data, tuple) and _are_columns(data):
+    if _is_columns(data):
         return len(data[0])
     try:
         if isinstance(data, DataLoader):
@@ -185,8 +259,10 @@ def _checked(inputs: Any, label: Any, sample: Any) -> Batch:
 
 
 def _column(name: str, values: Any, count: int) -> np.ndarray | None:
-    if values is None:
-        return None
+    return None if values is None else _values(name, values, count)
+
+
+def _values(name: str, values: Any, count: int) -> np.ndarray:
     array = (
         values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     )
@@ -210,6 +286,27 @@ def _as_tensor(value: Any) -> torch.Tensor:
         ) from None
 
 
+def _parameters(model: nn.Module) -> set[str] | None:
+    """The names that a model's forward takes; None where it takes any."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters}
+
+
+def _is_column(value: Any) -> bool:
+    return np.ndim(value) == 1
+
+
+def _bytes_of(value: Any) -> np.ndarray:
+    """Any value as an array of fixed-size items; objects by their text."""
+    if isinstance(value, torch.Tensor):
+        value = value.view(torch.uint16) if value.dtype is torch.bfloat16 else value
+        value = value.numpy()
+    array = np.atleast_1d(np.asarray(value))
+    return array.astype(str) if array.dtype.hasobject else array
+
+
 def _tensor_or_value(value: Any) -> Any:
     numeric = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
     return torch.as_tensor(value) if numeric else value
@@ -228,8 +325,10 @@ def _is_array(data: Any) -> bool:
     return isinstance(data, np.ndarray | torch.Tensor | xr.DataArray)
 
 
-def _are_columns(data: tuple[Any, ...]) -> bool:
-    """Whether a tuple is (samples, labels[, ids]) rather than a sequence of batches."""
+def _is_columns(data: Any) -> bool:
+    """Whether data is (samples, labels[, ids]) rather than a sequence of batches."""
+    if not isinstance(data, tuple):
+        return False
     if not 2 <= len(data) <= 3 or not _is_array(data[0]):
         return False
     same_length = all(np.ndim(c) == 1 and len(c) == len(data[0]) for c in data[1:])

@@ -29,7 +29,8 @@ def answers_of(output: Any, label: np.ndarray | None) -> dict[str, np.ndarray]:
     -------
     dict
         ``prediction`` int64, ``confidence`` float32 (largest softmax probability) and, where the
-        labels are classes of this model, ``loss`` float32 (cross-entropy in nats).
+        labels are classes of this model, ``loss`` float32 (cross-entropy in nats) and ``margin``
+        float32 (score of the label's class less the highest of the others: negative where wrong).
     """
     scores = _class_scores(output)
     if scores is None:
@@ -42,6 +43,9 @@ def answers_of(output: Any, label: np.ndarray | None) -> dict[str, np.ndarray]:
     if label is not None and _are_classes(label, scores.shape[1]):
         target = torch.as_tensor(label.astype(np.int64), device=scores.device)
         columns["loss"] = functional.cross_entropy(scores, target, reduction="none").cpu().numpy()
+        own = scores.gather(1, target[:, None])
+        others = scores.scatter(1, target[:, None], -torch.inf).amax(1)
+        columns["margin"] = (own[:, 0] - others).cpu().numpy()
     return columns
 
 

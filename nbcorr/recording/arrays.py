@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from nbcorr.recording.rows import Layout
+
 # What columns on the samples cannot be called.
-_OWN_NAMES = ("activation", "activation_twin", "input", "feature", "neuron", "layer", "unit")
+_OWN_NAMES = (
+    "activation",
+    "activation_twin",
+    "nonfinite",
+    "input",
+    "feature",
+    "neuron",
+    "layer",
+    "unit",
+    "pool",
+    "twin",
+)
 
 
 def neuron_coords(layers: Sequence[str], units: Sequence[int] | np.ndarray) -> xr.Coordinates:
@@ -85,34 +98,83 @@ def from_arrays(
     _check_length("unit", units, n_neurons, "neurons")
     ids = np.arange(n_samples) if sample is None else np.asarray(sample)
     _check_length("sample", ids, n_samples, "samples")
-    recording = build_recording(values, layers, units, ids, per_sample)
+    recording = _recording(values, layers, units, ids, per_sample)
     if inputs is None:
         return recording
     # With torch; recordings without inputs are made without it.
-    from nbcorr.recording.inputs import inputs_of_array
+    from nbcorr.recording.inputs import with_inputs
 
-    return inputs_of_array(inputs, ids).add_to(recording)
+    return with_inputs(recording, inputs)
 
 
-def build_recording(
+def _recording(
     activation: Any,
     layers: Sequence[str],
     units: Sequence[int] | np.ndarray,
     sample: np.ndarray,
-    per_sample: dict[str, Any],
+    per_sample: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Check and label the parts of a recording; every way of recording ends here."""
     if len(sample) == 0:
         raise ValueError("the data is empty: no samples were found, expected at least one")
     _check_unique("sample id", sample)
     recording = xr.Dataset(
-        {"activation": (("sample", "neuron"), activation)},
-        coords=neuron_coords(layers, units),
+        {"activation": (("sample", "neuron"), activation)}, neuron_coords(layers, units)
     )
     if recording.indexes["neuron"].has_duplicates:
         twice = recording.indexes["neuron"][recording.indexes["neuron"].duplicated()][0]
         raise ValueError(f"neuron {twice[0]}:{twice[1]} appears twice; expected each once")
-    recording = recording.assign_coords(sample=("sample", sample))
+    return with_columns(recording.assign_coords(sample=("sample", sample)), per_sample)
+
+
+def labelled(
+    layout: Layout,
+    activation: Any,
+    features: Any,
+    columns: Mapping[str, Any],
+    nonfinite: Any = 0,
+) -> xr.Dataset:
+    """The recording of what batches gave; every writer ends here.
+
+    Parameters
+    ----------
+    layout : Layout
+    activation : array, shape (n_planes, n_samples, n_neurons)
+        In memory, or a Dask array.
+    features : array, shape (n_samples, n_features), or None
+    columns : mapping of str to array, each of length n_samples
+        With ``sample``, the ids.
+    nonfinite : array, shape (n_pools, n_neurons), or 0
+    """
+    per_sample = dict(columns)
+    sample = per_sample.pop("sample")
+    _check_unique("sample id", sample)
+    layers = [name for name, count in layout.units.items() for _ in range(count)]
+    units = np.concatenate([np.arange(count) for count in layout.units.values()])
+    pools, n = len(layout.pools), layout.n_neurons
+    networks = activation.reshape((1 + layout.twins, pools, *activation.shape[1:]))
+    dims: tuple[str, ...] = ("pool", "sample", "neuron")
+    counts = np.broadcast_to(np.asarray(nonfinite, dtype=np.int64), (pools, n)).copy()
+    if pools == 1:
+        networks, dims, counts = networks[:, 0], dims[1:], counts[0]
+    recording = xr.Dataset({"activation": (dims, networks[0])}, neuron_coords(layers, units))
+    if layout.twins:
+        recording["activation_twin"] = (("twin", *dims), networks[1:])
+    recording["nonfinite"] = (tuple(d for d in dims if d != "sample"), counts)
+    if pools > 1:
+        recording = recording.assign_coords(pool=list(layout.pools))
+    recording = with_columns(recording.assign_coords(sample=("sample", sample)), per_sample)
+    return with_features(recording, features, layout.features) if layout.features else recording
+
+
+def with_features(recording: xr.Dataset, rows: Any, names: Sequence[str]) -> xr.Dataset:
+    """The recording with ``input(sample, feature)``, rows of shape (n_samples, n_features)."""
+    named = recording.assign_coords(feature=np.array(names))
+    return named.assign(input=(("sample", "feature"), rows))
+
+
+def with_columns(recording: xr.Dataset, per_sample: Mapping[str, Any]) -> xr.Dataset:
+    """The recording with one value per sample under each of these names, and what follows."""
+    count = recording.sizes["sample"]
     for name, column in per_sample.items():
         if name in _OWN_NAMES:
             raise ValueError(
@@ -120,7 +182,7 @@ def build_recording(
                 f"({', '.join(_OWN_NAMES)}); expected another name"
             )
         values = np.asarray(column)
-        _check_length(name, values, len(sample), "samples")
+        _check_length(name, values, count, "samples")
         recording = recording.assign_coords({name: ("sample", values)})
     return with_relative_performance(recording)
 

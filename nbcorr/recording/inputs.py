@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from nbcorr.recording.arrays import with_features
 from nbcorr.recording.growing import GrowingArray
 
 # Places along each side of a picture, and features in all, that are kept.
@@ -42,65 +43,60 @@ class Plan(NamedTuple):
     how: str
 
 
-class InputRows:
-    """The input features of samples that arrive batch by batch.
+class InputPlan:
+    """What becomes of the inputs of one recording, decided by its first batch.
 
     Inputs that are no features (token ids, dicts), and those whose shape changes on the way, are
-    not kept.
+    not kept. ``how`` says in words what was done.
     """
 
     def __init__(self) -> None:
         self._plan: Plan | None = None
-        self._how = ""
-        self._rows = GrowingArray()
+        self.how = ""
 
-    def extend(self, inputs: Any, expected: int | None = None) -> None:
-        """Append a batch's inputs; ``expected`` is the final number of samples."""
-        if not self._how:
-            self._plan, self._how = plan_for(inputs)
+    @property
+    def features(self) -> list[str]:
+        """Their names; empty where inputs are not kept."""
+        return [] if self._plan is None else self._plan.features
+
+    def features_of(self, inputs: Any) -> np.ndarray | None:
+        """A batch's features, shape (batch, n_features), float32; None where they are not kept."""
+        if not self.how:
+            self._plan, self.how = plan_for(inputs)
         elif self._plan is not None and self._plan.shape != (now := _shape(inputs)):
-            self._how = f"not kept: inputs of shapes {self._plan.shape} and {now}"
-            self._plan, self._rows = None, GrowingArray()
-        if self._plan is not None:
-            self._rows.extend(averaged(inputs, self._plan), expected)
-
-    def add_to(self, recording: xr.Dataset) -> xr.Dataset:
-        """The recording with ``input(sample, feature)``; ``attrs["input"]`` says what was done."""
-        recording = recording.assign_attrs(input=self._how)
-        if self._plan is None:
-            return recording
-        # An interrupt between two arrays leaves some with a batch more than was counted.
-        rows = self._rows.array()[: recording.sizes["sample"]]
-        named = recording.assign_coords(feature=np.array(self._plan.features))
-        return named.assign(input=(("sample", "feature"), rows))
+            self.how = f"not kept: inputs of shapes {self._plan.shape} and {now}"
+            self._plan = None
+        return None if self._plan is None else averaged(inputs, self._plan)
 
 
-def inputs_of_array(inputs: Any, sample: np.ndarray) -> InputRows:
-    """The input features of samples in one array, read a part at a time.
+def with_inputs(recording: xr.Dataset, inputs: Any) -> xr.Dataset:
+    """The recording with ``input(sample, feature)`` of inputs in one array, read in parts.
 
     Parameters
     ----------
+    recording : xarray.Dataset
     inputs : array, shape (n_samples, ...), any real dtype; lazy ones too
-    sample : array, shape (n_samples,)
-        Ids, for the error.
 
     Raises
     ------
     ValueError
         If there is not one row per sample, or an input is not finite.
     """
-    shape = np.shape(inputs)
+    sample, shape = recording["sample"].values, np.shape(inputs)
     if not shape or shape[0] != len(sample):
         raise ValueError(f"inputs have shape {shape}; expected a row for each of {len(sample)}")
-    rows = InputRows()
+    plan, rows = InputPlan(), GrowingArray()
     for start in range(0, len(sample), _ROWS):
         part = np.asarray(inputs[start : start + _ROWS], dtype=np.float32)
         finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
         if not finite.all():
             name = sample[start + int(np.argmin(finite))]
             raise ValueError(f"sample {name!s} has NaN or infinite inputs; expected finite numbers")
-        rows.extend(torch.tensor(part), len(sample))
-    return rows
+        features = plan.features_of(torch.tensor(part))
+        if features is not None:
+            rows.extend(features, len(sample))
+    recording = recording.assign_attrs(input=plan.how)
+    return with_features(recording, rows.array(), plan.features) if plan.features else recording
 
 
 def plan_for(inputs: Any) -> tuple[Plan | None, str]:
@@ -137,11 +133,13 @@ def averaged(inputs: torch.Tensor, plan: Plan) -> np.ndarray:
     maps = inputs.detach().to(torch.float32)
     maps = maps.reshape(len(inputs), prod(plan.shape[:-2]), *plan.places)
     (rows, columns), (kept_rows, kept_columns) = plan.places, plan.kept
+    if kept_rows < rows:
+        parts = [maps[:, :, start:end].mean(2) for start, end in _spans(rows, kept_rows)]
+        maps = torch.stack(parts, dim=2)
     if kept_columns < columns:
         maps = maps @ _averaging(columns, kept_columns).to(maps.device)
-    if kept_rows < rows:
-        maps = _averaging(rows, kept_rows).T.to(maps.device) @ maps
-    return maps.flatten(1).cpu().numpy()
+    # A copy: nobody but the recording writes to it.
+    return maps.flatten(1).cpu().numpy().copy()
 
 
 def _plan_vector(shape: tuple[int, ...]) -> tuple[Plan, str]:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+import os
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from torch import nn
 from tqdm.auto import tqdm
 
 from nbcorr.network.batches import Batch, batches, count_samples
-from nbcorr.network.hooks import Callback, captured, device_and_dtype, inference
-from nbcorr.network.layers import call_label, is_explicit, resolve_layers
-from nbcorr.network.pooling import check_pool, governor, pool_units, unit_axis
-from nbcorr.network.twins import calibrate_normalization, untrained_twin
-from nbcorr.recording.answers import answers_of, baseline_answers
-from nbcorr.recording.arrays import build_recording
-from nbcorr.recording.growing import BatchRows, GrowingArray
-from nbcorr.recording.inputs import InputRows
+from nbcorr.network.hooks import device_and_dtype
+from nbcorr.network.layers import Choice, is_explicit, resolve_layers
+from nbcorr.network.pooling import poolings
+from nbcorr.network.wrappers import unwrapped
+from nbcorr.recording.answers import baseline_answers
+from nbcorr.recording.arrays import with_columns
+from nbcorr.recording.columns import by_sample, check_length, table_of
+from nbcorr.recording.content import fingerprint, hooked_modules, same_data
+from nbcorr.recording.estimate import check_fits, in_words
+from nbcorr.recording.memory import MemoryWriter
+from nbcorr.recording.passes import Networks
+from nbcorr.recording.rows import Writer
 
 
 class RecordingInterrupted(KeyboardInterrupt):
@@ -38,12 +45,15 @@ class RecordingInterrupted(KeyboardInterrupt):
 def record(
     model: nn.Module,
     data: Any,
-    layers: str | Sequence[str] = "auto",
-    pool: str = "mean",
-    baseline: Callable[..., Any] | Any = None,
+    layers: Choice | Collection[Choice] = "auto",
+    pool: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] = "mean",
+    baseline: Any = None,
+    store: str | os.PathLike[str] | None = None,
     *,
+    columns: Any = None,
     twins: int = 0,
     batch_size: int = 64,
+    dtype: str = "float32",
     seed: int = 0,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -53,190 +63,282 @@ def record(
     ----------
     model : torch.nn.Module
         System A. Evaluated in eval mode without gradients; its modes, hooks and weights are
-        afterwards what they were.
+        afterwards what they were. A compiled or ``DataParallel`` model is run as it was before.
     data : array, tensor, labelled images, torch Dataset, DataLoader or iterable of batches
         With labels and ids where it has them: ``(x, y)`` and ``(x, y, id)`` batches, dicts, or
-        the labelled images of ``nbcorr.zoo``.
-    layers : str or sequence of str
-        Names, globs, kinds, ``"all"`` or ``"auto"`` (the activation modules).
-        They are recorded in the order they run; a module that runs several times in one forward
-        pass is one layer per call: ``act``, ``act#2`` …
-    pool : {"mean", "max"}
-        How a unit's map is brought to one number. Computed inside the hook: no map is kept.
-    baseline : callable or array, optional
-        System B: a callable from a batch of inputs to predictions (or class scores), or an array
-        with one prediction, or one row of class scores, per sample.
+        the labelled images of ``nbcorr.zoo``. What a dict has beside the model's inputs becomes
+        columns on the samples.
+    layers : str, module class, predicate or sequence of them
+        Names, globs, kinds, ``callable(name, module)``, ``"all"`` or ``"auto"`` (the activation
+        modules). They are recorded in the order they run; a module that runs several times in one
+        forward pass is one layer per call: ``act``, ``act#2`` …
+    pool : str, callable or sequence of them
+        How a unit's map is brought to one number, computed inside the hook, so that no map is
+        kept: ``"mean"``, ``"max"``, ``"quantile(0.9)"``, ``"center"``, ``"token_mean"``,
+        ``"cls"``, ``"none"`` (every position is a neuron) or a callable from
+        (batch, units, positions) to (batch, units). Several are recorded in one pass, along
+        ``pool``. Padding that an ``attention_mask`` tells is left out.
+    baseline : callable, torch.nn.Module or one answer per sample, optional
+        System B: a callable from a batch of inputs to predictions (or class scores); or its
+        predictions as a Series, DataArray or mapping by sample id. An array of predictions, or
+        of rows of class scores, is taken where the samples have no ids but their positions.
+    store : path, optional
+        A Zarr store to record into, for what is larger than memory. After a crash or an interrupt
+        the same call goes on where it stopped; once finished, the same call gives it back at once.
+        Model, layers, poolings, data and version are compared: another recording is never taken
+        for this one.
+    columns : DataFrame, mapping, Dataset, name or sequence of names, optional
+        Further columns on the samples (group, age, site …): by sample id, or the names of entries
+        of dict batches that the model would otherwise be given.
     twins : int
         How many untrained copies of the model are recorded on the same samples, as the control
         of ``nc.correlate``.
     batch_size : int
         For data that does not come in batches.
+    dtype : {"float32", "float16"}
+        Of the activations as they are kept.
     seed : int
         Seed of the twins' weights.
     progress : bool
-        Whether to show a progress bar.
+        Whether to show a progress bar, with what the recording will take.
 
     Returns
     -------
     xarray.Dataset
-        ``activation(sample, neuron)`` float32 and, with twins,
-        ``activation_twin(twin, sample, neuron)``; on ``sample`` the ids and, where known, label,
-        prediction, confidence (largest class probability), loss (cross-entropy, nats), baseline
-        and relative_performance. ``input(sample, feature)`` float32, the control of what the raw
-        inputs tell: pictures averaged to at most 16 x 16 places a channel, at most 1,024 features
-        in all, vectors as they are; ``attrs["input"]`` says what was done.
+        ``activation(sample, neuron)`` (``(pool, sample, neuron)`` with several poolings) and, with
+        twins, ``activation_twin(twin, sample, neuron)``; ``nonfinite(neuron)``, how many of a
+        neuron's activations were NaN or infinite; on ``sample`` the ids and, where known, label,
+        prediction, confidence (largest class probability), loss (cross-entropy, nats), margin
+        (score of the label's class less the highest other), baseline and relative_performance.
+        ``input(sample, feature)`` float32, the control of what the raw inputs tell: pictures
+        averaged to at most 16 x 16 places a channel, at most 1,024 features in all, vectors as
+        they are; ``attrs["input"]`` says what was done. From a store it is lazy (Dask).
 
     Raises
     ------
     ValueError
-        If a layer does not exist or did not run, inputs are not finite, a baseline has another
-        length, or the data is empty.
+        If a layer does not exist or did not run, inputs are not finite, ids repeat, a baseline or
+        column does not fit the samples, the data is empty, or the store holds another recording.
+        Where some batches went well before, the exception's ``recording`` has them.
+    MemoryError
+        If the recording does not fit into memory; said after the first batch.
     RecordingInterrupted
         On Ctrl-C; a KeyboardInterrupt that carries the recording so far.
     """
-    run = _Run(model, resolve_layers(model, layers), check_pool(pool), twins, seed)
-    expected = count_samples(data)
-    if baseline is not None and not callable(baseline) and np.ndim(baseline) == 2:
-        baseline = np.asarray(baseline).argmax(1)
-    if baseline is not None and not callable(baseline) and expected is not None:
-        _check_baseline_length(np.asarray(baseline), expected)
-    interrupted = False
-    try:
-        with tqdm(total=expected, unit="sample", disable=not progress, leave=False) as bar:
-            for batch in batches(data, batch_size):
-                run.add(batch, baseline if callable(baseline) else None, expected)
-                bar.update(len(batch))
-    except KeyboardInterrupt:
-        if run.count == 0:
-            raise
-        interrupted = True
-    run.check_layers_ran(is_explicit(model, layers))
-    recording = run.finish(None if callable(baseline) else baseline, interrupted)
-    if interrupted:
-        raise RecordingInterrupted(recording.assign_attrs(interrupted=1), expected)
-    return recording
+    model = unwrapped(model)
+    names, explicit = resolve_layers(model, layers), frozenset(is_explicit(model, layers))
+    networks = Networks(model, names, explicit, poolings(pool), twins, seed, dtype)
+    table = table_of(columns)
+    run = _Run(networks, data, baseline, table, batch_size, seed, progress)
+    if store is None:
+        return run.into(MemoryWriter(run.expected))
+    from nbcorr.recording.store import StoreWriter
+
+    return run.into(StoreWriter(store, run.key()), Path(store))
 
 
 class _Run:
-    """The state of one recording: where the numbers go while batches pass."""
+    """One call of ``record``: what is asked, and how it is brought into a writer."""
 
-    def __init__(self, model: nn.Module, names: list[str], pool: str, twins: int, seed: int):
-        if twins < 0:
-            raise ValueError(f"twins is {twins}; expected 0 or more")
-        self.names, self.pool, self.seed = names, pool, seed
-        self.governors = {name: governor(model, name) for name in names}
-        self.networks = [model] + [untrained_twin(model, seed + i) for i in range(twins)]
-        self.activations = [GrowingArray() for _ in self.networks]
-        self.inputs = InputRows()
-        self.columns: dict[str, list[np.ndarray]] = {}
-        self.units: dict[str, int] = {}
-        self.count = 0
-        self.device, self.dtype = device_and_dtype(model)
+    def __init__(
+        self,
+        networks: Networks,
+        data: Any,
+        baseline: Any,
+        table: dict[str, Any],
+        batch_size: int,
+        seed: int,
+        progress: bool,
+    ):
+        self.networks, self.data, self.batch_size = networks, data, batch_size
+        self.seed, self.progress = seed, progress
+        self.answer = baseline if callable(baseline) else None
+        self.table = {name: values for name, values in table.items() if values is not None}
+        self.named = [name for name, values in table.items() if values is None]
+        if baseline is not None and self.answer is None:
+            self.table["baseline"] = _as_predictions(baseline)
+        self.expected = count_samples(data)
+        self._check_lengths()
 
-    def add(self, batch: Batch, baseline: Callable[..., Any] | None, expected: int | None) -> None:
-        """Run one batch through the model and its twins; all of it is kept or none."""
-        batch = batch.to(self.device, self.dtype)
-        batch.check_finite(self.count)
-        # Before the model, which may work on them in place.
-        self.inputs.extend(batch.inputs, expected)
-        if self.count == 0:
-            for twin in self.networks[1:]:
-                calibrate_normalization(twin, batch)
-        rows, outputs = zip(*(self._forward(net, batch) for net in self.networks), strict=True)
-        columns = answers_of(outputs[0], batch.label)
-        if baseline is not None:
-            columns["baseline"] = baseline_answers(baseline, batch)
-        columns |= batch.columns
-        if batch.label is not None:
-            columns["label"] = batch.label
-        if batch.sample is not None:
-            columns["sample"] = batch.sample
-        for array, row in zip(self.activations, rows, strict=True):
-            array.extend(row, expected)
-        for name, values in columns.items():
-            self.columns.setdefault(name, []).append(values)
-        self.count += len(batch)
-
-    def _forward(self, network: nn.Module, batch: Batch) -> tuple[np.ndarray, Any]:
-        rows = BatchRows(self.units, len(batch), self.device)
-
-        def keep(name: str) -> Callback:
-            def pool(output: torch.Tensor, call: int, _: Any) -> None:
-                axis = unit_axis(self.governors[name], output)
-                rows.put(call_label(name, call), pool_units(output, axis, self.pool))
-
-            return pool
-
-        with inference(network), captured(network, {name: keep(name) for name in self.names}):
-            output = batch.run(network)
-        self._check_units(rows.units)
-        return rows.array(), output
-
-    def _check_units(self, units: dict[str, int]) -> None:
-        if not self.units:
-            # In the order they ran, so that depth in the network can be read off.
-            self.units = units
-        elif units != self.units:
-            name = next(n for n in {**self.units, **units} if self.units.get(n) != units.get(n))
-            raise ValueError(
-                f"layer {name!r} gave {units.get(name)} units in one batch "
-                f"and {self.units.get(name)} in the first"
-            )
-
-    def check_layers_ran(self, explicit: set[str]) -> None:
-        """A layer asked for by name that did not run is an error."""
-        ran = {name.split("#")[0] for name in self.units}
-        missing = [name for name in self.names if name in explicit and name not in ran]
-        if self.count and (missing or not ran):
-            shown = ", ".join(missing or self.names)
-            raise ValueError(
-                f"layer {shown} did not run in the forward pass; those that did: "
-                f"{', '.join(sorted(ran)) or 'none of the chosen'}"
-            )
-
-    def finish(self, baseline: Any, partial: bool = False) -> xr.Dataset:
-        """The labelled recording of all batches so far; ``partial`` after an interrupt."""
-        columns = {n: np.concatenate(parts)[: self.count] for n, parts in self.columns.items()}
-        sample = columns.pop("sample", np.arange(self.count))
-        if baseline is not None:
-            columns["baseline"] = np.asarray(baseline)[: self.count if partial else None]
-            _check_baseline_length(columns["baseline"], self.count)
-        layers = [name for name, count in self.units.items() for _ in range(count)]
-        units = np.concatenate([np.arange(c) for c in self.units.values()] or [np.arange(0)])
-        # An interrupt between two arrays leaves some with a batch more than was counted.
-        model, *twins = [array.array()[: self.count] for array in self.activations]
-        recording = build_recording(model, layers, units, sample, columns)
-        if twins:
-            recording["activation_twin"] = (("twin", "sample", "neuron"), np.stack(twins))
-        return self.inputs.add_to(recording).assign_attrs(self._provenance())
-
-    def _provenance(self) -> dict[str, Any]:
+    def key(self) -> dict[str, Any]:
+        """What a recording is recognised by; its data are compared batch by batch."""
         from nbcorr import __version__
 
-        model = self.networks[0]
+        model = self.networks.model
         return {
+            "weights": fingerprint(model),
+            "layers": self.networks.reader.names,
+            "pool": [pool.name for pool in self.networks.reader.pools],
+            "twins": [len(self.networks.all) - 1, self.seed],
+            "dtype": self.networks.dtype,
+            "batch_size": self.batch_size,
+            "columns": self.named,
+            "baseline": fingerprint(self.answer) if isinstance(self.answer, nn.Module) else None,
+            "nbcorr_version": __version__,
+        }
+
+    def into(self, writer: Writer, store: Path | None = None) -> xr.Dataset:
+        """Record into a writer what it does not have yet, and label it."""
+        with writer:
+            if store is not None and writer.count:
+                _check_unhooked(self.networks.model, store)
+            if store is not None and writer.finished:
+                return self._again(writer, store)
+            try:
+                answers = self._batches(writer, store)
+            except KeyboardInterrupt:
+                if writer.count == 0:
+                    raise
+                raise RecordingInterrupted(self._partial(writer), self.expected) from None
+            except Exception as error:
+                if writer.count:
+                    error.recording = self._partial(writer)  # type: ignore[attr-defined]
+                    error.add_note(
+                        f"the {writer.count} samples before it are in the exception's .recording"
+                    )
+                raise
+            if writer.count == 0:
+                raise ValueError("the data is empty: no samples were found, expected at least one")
+            recording = writer.finish(
+                self._aligned(writer.columns()) | answers, self._provenance(writer)
+            )
+        _say_nonfinite(recording)
+        return recording
+
+    def _again(self, writer: Writer, store: Path) -> xr.Dataset:
+        """The finished recording of a store, if it is of these data."""
+        asked_anew = self.answer is not None and not isinstance(self.answer, nn.Module)
+        same = (
+            None
+            if asked_anew
+            else same_data(writer.digests, self.data, self.batch_size, self._sorted_out)
+        )
+        if same is False:
+            raise ValueError(_other_data(store))
+        answers = self._batches(writer, store) if same is None else {}
+        from nbcorr.recording.opening import open_recording
+
+        recording = open_recording(store)
+        return with_columns(recording, self._aligned(writer.columns()) | answers)
+
+    def _batches(self, writer: Writer, store: Path | None) -> dict[str, np.ndarray]:
+        """Every batch; a baseline that is asked while they pass is given back."""
+        answers: list[np.ndarray] = []
+        first = 0
+        with tqdm(
+            total=self.expected, unit="sample", disable=not self.progress, leave=False
+        ) as bar:
+            for at, batch in enumerate(batches(self.data, self.batch_size)):
+                batch = self._sorted_out(batch)
+                if at == 0:
+                    self.networks.start(batch)
+                digest = "" if store is None else batch.digest()
+                if first < writer.count or writer.finished:
+                    if at >= len(writer.digests) or digest != writer.digests[at]:
+                        raise ValueError(_other_data(store, at))
+                    answer = self._answer(batch)
+                else:
+                    answer = self._add(writer, batch, digest, first, store)
+                if at == 0 and writer.layout is not None:
+                    bar.set_description(in_words(writer.layout, self.expected, store is not None))
+                answers += [] if answer is None else [answer]
+                first += len(batch)
+                bar.update(len(batch))
+        if first < writer.count:
+            raise ValueError(_other_data(store))
+        return {"baseline": np.concatenate(answers)} if answers else {}
+
+    def _add(
+        self, writer: Writer, batch: Batch, digest: str, first: int, store: Path | None
+    ) -> np.ndarray | None:
+        """Run one batch and keep it."""
+        rows = self.networks.rows(batch, self.answer, first)
+        if writer.layout is None:
+            self.networks.reader.check_ran()
+            check_fits(self.networks.layout, self.expected, store)
+        writer.append(self.networks.layout, rows, digest)
+        return rows.columns.get("baseline") if self.answer is not None else None
+
+    def _answer(self, batch: Batch) -> np.ndarray | None:
+        if self.answer is None:
+            return None
+        batch = batch.to(*device_and_dtype(self.networks.model))
+        return baseline_answers(self.answer, batch)
+
+    def _sorted_out(self, batch: Batch) -> Batch:
+        return batch.sorted_out(self.networks.model, self.named)
+
+    def _aligned(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        ids = columns["sample"]
+        return {name: by_sample(name, values, ids) for name, values in self.table.items()}
+
+    def _partial(self, writer: Writer) -> xr.Dataset:
+        """What was recorded before an end that came too early."""
+        known = writer.columns()
+        columns = {}
+        for name, values in self.table.items():
+            # Of an array that goes by position, the beginning.
+            part = values[: writer.count] if isinstance(values, np.ndarray) else values
+            columns[name] = by_sample(name, part, known["sample"])
+        attrs = self._provenance(writer) | {"interrupted": 1}
+        return with_columns(writer.partial(attrs), columns)
+
+    def _check_lengths(self) -> None:
+        if self.expected is None:
+            return
+        for name, values in self.table.items():
+            if isinstance(values, np.ndarray):
+                check_length(name, values, self.expected)
+
+    def _provenance(self, writer: Writer) -> dict[str, Any]:
+        from nbcorr import __version__
+
+        assert writer.layout is not None
+        model, reader = self.networks.model, self.networks.reader
+        pools = [pool.name for pool in reader.pools]
+        attrs = {
             "model": type(model).__name__,
             "fingerprint": fingerprint(model),
-            "layers": list(self.units),
-            "pool": self.pool,
+            "layers": list(writer.layout.units),
+            "pool": pools[0] if len(pools) == 1 else pools,
             "seed": self.seed,
+            "input": self.networks.inputs.how,
             "nbcorr_version": __version__,
             "torch_version": torch.__version__,
         }
+        return attrs | ({"left_out": list(reader.left_out)} if reader.left_out else {})
 
 
-def fingerprint(model: nn.Module) -> str:
-    """A short hash of a model's class and weights: equal weights, equal fingerprint."""
-    digest = hashlib.sha256(type(model).__qualname__.encode())
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
+def _as_predictions(baseline: Any) -> Any:
+    """Answers as they were given, an array of rows of class scores as predictions."""
+    if isinstance(baseline, pd.Series | xr.DataArray | Mapping):
+        return baseline
+    array = np.asarray(baseline)
+    return array.argmax(1) if array.ndim == 2 else array
 
 
-def _check_baseline_length(baseline: np.ndarray, expected: int) -> None:
-    if baseline.ndim != 1 or len(baseline) != expected:
+def _other_data(store: Path | None, batch: int | None = None) -> str:
+    which = "the data are not" if batch is None else f"batch {batch} of the data is not"
+    return (
+        f"{which} what is in the store {str(store)!r}; expected the same samples in the same order "
+        "(no shuffling), or another store"
+    )
+
+
+def _check_unhooked(model: nn.Module, store: Path) -> None:
+    hooked = hooked_modules(model)
+    if hooked:
         raise ValueError(
-            f"baseline has shape {baseline.shape}; expected one answer for each of "
-            f"{expected} samples"
+            f"{hooked[0]} has hooks, which may change what the model gives, and so it cannot be "
+            f"told whether {str(store)!r} is of it; expected a model without hooks, or a new store"
+        )
+
+
+def _say_nonfinite(recording: xr.Dataset) -> None:
+    counts = recording["nonfinite"].values
+    if counts.any():
+        warnings.warn(
+            f"{int((counts > 0).sum())} of {counts.size} neurons gave NaN or infinite values on "
+            "some samples; recording['nonfinite'] counts them",
+            stacklevel=3,
         )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from types import TracebackType
+from typing import Any, Protocol
 
 import numpy as np
+import xarray as xr
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,3 +74,53 @@ class Rows:
 
     def __len__(self) -> int:
         return self.activation.shape[1]
+
+
+class Writer(Protocol):
+    """Where the batches of a recording go, in memory or on disk; open as a context manager.
+
+    Attributes
+    ----------
+    finished : bool
+        Whether the whole recording is there already.
+    count : int
+        Samples that are there.
+    layout : Layout or None
+        Of what is there.
+    digests : list of str
+        One per batch that was there before, as `append` was given them.
+    """
+
+    @property
+    def finished(self) -> bool: ...
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def layout(self) -> Layout | None: ...
+
+    @property
+    def digests(self) -> list[str]: ...
+
+    def __enter__(self) -> Writer: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> object: ...
+
+    def append(self, layout: Layout, rows: Rows, digest: str = "") -> None:
+        """Keep one batch; all of it or, where it is interrupted, none."""
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The per-sample columns of all samples so far."""
+
+    def finish(self, columns: dict[str, np.ndarray], attrs: dict[str, Any]) -> xr.Dataset:
+        """The whole recording, with further columns or other ones."""
+
+    def partial(self, attrs: dict[str, Any]) -> xr.Dataset:
+        """What there is after an interrupt."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -45,7 +46,10 @@ def test_every_neuron_equals_the_forward_pass_written_out(untouched, images, poo
 def test_the_recording_is_labelled(untouched, images, labels):
     ids = np.array([f"img-{i}" for i in range(40)])
     recording = nc.record(
-        untouched, (images, labels, ids), "auto", baseline=np.zeros(40, int), progress=False
+        untouched,
+        (images, labels, ids),
+        baseline=pd.Series(np.zeros(40, int), index=ids[::-1]),
+        progress=False,
     )
     assert recording.activation.dims == ("sample", "neuron")
     assert recording.activation.dtype == np.float32
@@ -222,7 +226,7 @@ def test_an_error_in_the_model_says_the_shape(untouched):
         ({"pool": "meen"}, "no pooling 'meen'; did you mean 'mean'"),
         (
             {"baseline": np.zeros(39)},
-            r"baseline has shape \(39,\); expected one answer for each of",
+            r"baseline has shape \(39,\); expected one value for each of",
         ),
         ({"baseline": lambda x: 1}, r"the baseline gave answers of shape \(\) for a batch of 40"),
         ({"twins": -1}, "twins is -1"),
@@ -303,5 +307,5 @@ def test_a_baseline_of_another_dtype_and_dict_batches(images):
 
 
 def test_answers_for_more_samples_than_a_generator_gave(model, images):
-    with pytest.raises(ValueError, match=r"baseline has shape \(60,\); expected one answer"):
+    with pytest.raises(ValueError, match=r"baseline has shape \(60,\); expected one value"):
         nc.record(model, iter([torch.tensor(images)]), baseline=np.zeros(60), progress=False)

@@ -1,0 +1,135 @@
+"""Batches through a model and its untrained twins: what one of them adds to a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nbcorr.network.batches import Batch
+from nbcorr.network.hooks import captured, device_and_dtype, inference
+from nbcorr.network.pooling import Pooling
+from nbcorr.network.reading import Reader
+from nbcorr.network.tokens import tokens_of
+from nbcorr.network.twins import calibrate_normalization, untrained_twin
+from nbcorr.recording.answers import answers_of, baseline_answers
+from nbcorr.recording.inputs import InputPlan
+from nbcorr.recording.rows import Layout, Rows
+
+DTYPES = ("float32", "float16")
+
+
+class Networks:
+    """The model and its twins, ready to be asked batch by batch; can be sent to another process.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    names : sequence of str
+        Modules to record.
+    explicit : frozenset of str
+        Those that were asked for by their own name.
+    pools : sequence of Pooling
+    twins : int
+    seed : int
+        Of the twins' weights.
+    dtype : {"float32", "float16"}
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Sequence[str],
+        explicit: frozenset[str],
+        pools: Sequence[Pooling],
+        twins: int,
+        seed: int,
+        dtype: str,
+    ):
+        if twins < 0:
+            raise ValueError(f"twins is {twins}; expected 0 or more")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; expected {' or '.join(map(repr, DTYPES))}")
+        self.all = [model] + [untrained_twin(model, seed + i) for i in range(twins)]
+        self.reader = Reader(model, names, pools, explicit)
+        self.inputs = InputPlan()
+        self.dtype = dtype
+
+    @property
+    def model(self) -> nn.Module:
+        """The model itself."""
+        return self.all[0]
+
+    @property
+    def layout(self) -> Layout:
+        """What the numbers stand for; empty before the first batch."""
+        return Layout(
+            self.reader.units,
+            tuple(pool.name for pool in self.reader.pools),
+            len(self.all) - 1,
+            self.dtype,
+            tuple(self.inputs.features),
+        )
+
+    @property
+    def _place(self) -> tuple[torch.device, torch.dtype]:
+        return device_and_dtype(self.model)
+
+    def start(self, batch: Batch) -> None:
+        """Give the twins' batch normalisations the statistics of the first batch."""
+        for twin in self.all[1:]:
+            calibrate_normalization(twin, batch.to(*self._place))
+
+    def rows(self, batch: Batch, baseline: Callable[..., Any] | None, first: int) -> Rows:
+        """What a batch gives; ``first`` is the position of its first sample, for errors.
+
+        Raises
+        ------
+        ValueError
+            If an input is not finite, or a layer gives not one row per sample.
+        """
+        own = batch.to(*self._place)
+        own.check_finite(first)
+        # Before the model, which may work on its inputs in place.
+        features = self.inputs.features_of(own.inputs)
+        planes, outputs = zip(
+            self._forward(self.model, own),
+            *(self._forward(twin, batch.to(*self._place)) for twin in self.all[1:]),
+            strict=True,
+        )
+        columns = answers_of(outputs[0], batch.label)
+        if baseline is not None:
+            columns["baseline"] = baseline_answers(baseline, batch.to(*self._place))
+        activation = torch.cat(planes).cpu()
+        return Rows(
+            activation.to(getattr(torch, self.dtype)).numpy(),
+            columns | columns_of(batch, first),
+            features,
+            _count_nonfinite(planes[0]),
+        )
+
+    def _forward(self, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, Any]:
+        tokens = tokens_of(network, batch.inputs)
+        reading = self.reader.reading(network, len(batch), self._place[0], tokens)
+        with inference(network), captured(network, reading.callbacks):
+            output = batch.run(network)
+        return self.reader.finish(reading), output
+
+
+def columns_of(batch: Batch, first: int) -> dict[str, np.ndarray]:
+    """What a batch says of its samples: their ids (positions where it has none), label, columns."""
+    ids = np.arange(first, first + len(batch)) if batch.sample is None else batch.sample
+    labels = {} if batch.label is None else {"label": batch.label}
+    return batch.columns | labels | {"sample": ids}
+
+
+def _count_nonfinite(planes: torch.Tensor) -> np.ndarray | None:
+    """NaN and infinite values of each neuron over a batch, shape (pools, neurons)."""
+    # A finite sum needs finite terms, and costs a tenth of looking at each.
+    if bool(planes.sum().isfinite()):
+        return None
+    broken = (~planes.isfinite()).sum(1)
+    return broken.cpu().numpy() if bool(broken.any()) else None
