@@ -77,31 +77,23 @@ class Rows:
 
 
 class Writer(Protocol):
-    """Where the batches of a recording go, in memory or on disk; open as a context manager.
-
-    Attributes
-    ----------
-    finished : bool
-        Whether the whole recording is there already.
-    count : int
-        Samples that are there.
-    layout : Layout or None
-        Of what is there.
-    digests : list of str
-        One per batch that was there before, as `append` was given them.
-    """
+    """Where the batches of a recording go, in memory or on disk; open as a context manager."""
 
     @property
-    def finished(self) -> bool: ...
+    def finished(self) -> bool:
+        """Whether the whole recording was there before."""
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """Samples that are there."""
 
     @property
-    def layout(self) -> Layout | None: ...
+    def layout(self) -> Layout | None:
+        """Of what is there."""
 
     @property
-    def digests(self) -> list[str]: ...
+    def digests(self) -> list[str]:
+        """One per batch that is on disk, as `append` was given them; none of one in memory."""
 
     def __enter__(self) -> Writer: ...
 
