@@ -1,0 +1,240 @@
+"""What is on disk of a recording that is being made, as its journal tells."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from nbcorr.recording.arrays import with_relative_performance
+from nbcorr.recording.flat import FORMAT, as_json, as_text_or_numbers, check_format
+from nbcorr.recording.journal import Journal, Record
+from nbcorr.recording.planes import lazy, stacked
+from nbcorr.recording.rows import Layout, Rows
+from nbcorr.recording.slabs import Slabs
+
+_COLUMN = "column:"
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """The path, absolute.
+
+    Raises
+    ------
+    ValueError
+        If it is a URL.
+    """
+    if "://" in str(path):
+        raise ValueError(
+            f"{path} is a URL; expected a path on this machine (a bucket can be mounted, or the "
+            "finished folder copied to it)"
+        )
+    return Path(path).expanduser().absolute()
+
+
+def partial_folder(path: Path) -> Path:
+    """Where a recording lies until it is finished."""
+    return path.with_name(f"{path.name}.partial")
+
+
+class Partial:
+    """A recording that is being made, as far as it came.
+
+    Attributes
+    ----------
+    key : dict or None
+        What was asked to be recorded; None where nothing was.
+    slab : int
+        Samples per chunk.
+    layout : Layout or None
+    sizes : list of int
+        Samples of every batch.
+    digests : list of str
+        One per batch.
+    chunked : int
+        Samples that are in the chunks of the Zarr arrays; the others are raw.
+    attrs : dict
+        What the recording says of itself.
+
+    Raises
+    ------
+    ValueError
+        If the journal is of a later format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key: dict[str, Any] | None = None
+        self.slab = 0
+        self.layout: Layout | None = None
+        self.sizes: list[int] = []
+        self.digests: list[str] = []
+        self.chunked = 0
+        self.attrs: dict[str, Any] = {}
+        self._nonfinite: np.ndarray | None = None
+        self._names: list[str] = []
+        self._journal = Journal(folder / "journal")
+        for record in self._journal.records():
+            self._take(record)
+
+    @property
+    def count(self) -> int:
+        """Samples of all batches."""
+        return sum(self.sizes)
+
+    @property
+    def slabs(self) -> Slabs:
+        """The files with the numbers."""
+        assert self.layout is not None
+        return Slabs(self.folder, self.layout, self.slab)
+
+    def begin(self, key: dict[str, Any], slab: int, layout: Layout) -> None:
+        """The first record."""
+        facts = {"key": key, "slab": slab, "layout": dataclasses.asdict(layout)}
+        self._add(Record("recording", {"format": FORMAT, **facts}))
+
+    def change_layout(self, layout: Layout) -> None:
+        """Go on with another layout."""
+        self._add(Record("layout", {"layout": dataclasses.asdict(layout)}))
+
+    def add_batch(self, size: int, rows: Rows, digest: str, chunked: int) -> None:
+        """A batch whose numbers are in place: with this it is recorded."""
+        arrays = {_COLUMN + name: as_text_or_numbers(v) for name, v in rows.columns.items()}
+        if rows.nonfinite is not None:
+            counts = np.asarray(rows.nonfinite, dtype=np.int64).ravel()
+            arrays["where"] = np.flatnonzero(counts)
+            arrays["counts"] = counts[arrays["where"]]
+        self._add(Record("batch", {"size": size, "digest": digest, "chunked": chunked}, arrays))
+
+    def add_slab(self) -> None:
+        """The next slab is in chunks."""
+        self._add(Record("slab", {"chunked": self.chunked + self.slab}))
+
+    def describe(self, attrs: dict[str, Any]) -> None:
+        """What the recording says of itself from now on."""
+        self._add(Record("attrs", {"attrs": as_json(attrs, "attrs")}))
+
+    def check_columns(self, size: int, columns: Mapping[str, np.ndarray]) -> None:
+        """Refuse columns that do not fit those of the batches before."""
+        for name, values in columns.items():
+            if np.shape(values) != (size,):
+                raise ValueError(
+                    f"column {name!r} has shape {np.shape(values)}; expected one value for each "
+                    f"of the batch's {size} samples"
+                )
+        if self.sizes and sorted(columns) != self._names:
+            raise ValueError(
+                f"a batch has the columns {', '.join(sorted(columns))}; expected those of the "
+                f"batches before: {', '.join(self._names)}"
+            )
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The per-sample columns of all batches."""
+        parts: dict[str, list[np.ndarray]] = {}
+        for record in self._journal.records():
+            for name, values in record.arrays.items():
+                if name.startswith(_COLUMN):
+                    parts.setdefault(name.removeprefix(_COLUMN), []).append(values)
+        return {name: np.concatenate(values) for name, values in parts.items()}
+
+    def dataset(self, columns: dict[str, np.ndarray], attrs: dict[str, Any]) -> xr.Dataset:
+        """The recording of all batches, lazily; the columns given replace those of the batches.
+
+        Raises
+        ------
+        ValueError
+            If there is no batch, or a column is not one value per sample.
+        """
+        if self.layout is None or not self.count:
+            raise ValueError(f"{self.folder} holds no samples yet; expected at least one batch")
+        known = {"sample": np.arange(self.count), **self.columns(), **columns}
+        for name, values in known.items():
+            if np.shape(values) != (self.count,):
+                raise ValueError(
+                    f"column {name!r} has shape {np.shape(values)}; expected one value for each "
+                    f"of {self.count} samples"
+                )
+        per_sample = {name: ("sample", as_text_or_numbers(v)) for name, v in known.items()}
+        coords: dict[Any, Any] = {**_neuron_coords(self.layout), **per_sample}
+        if len(self.layout.pools) > 1:
+            coords["pool"] = ("pool", np.array(self.layout.pools))
+        if self.layout.features:
+            coords["feature"] = ("feature", np.array(self.layout.features))
+        dataset = xr.Dataset(dict(self._variables()), coords, attrs)
+        return with_relative_performance(dataset)
+
+    def _variables(self) -> Iterator[tuple[str, xr.Variable]]:
+        assert self.layout is not None
+        planes = self.slabs.planes(self.sizes, self.chunked)
+        height = self.slabs.chunk(self.count)[0]
+        for name, lead in self.slabs.leads.items():
+            own, planes = planes[: int(np.prod(lead))], planes[int(np.prod(lead)) :]
+            dims = ("twin", "pool")[: len(lead)] if name == "activation_twin" else ("pool",)
+            array = xr.Variable(
+                (*dims[: len(lead)], "neuron", "sample"), stacked(own, lead, height)
+            )
+            yield name, array.transpose(..., "sample", "neuron")
+        pools, n_neurons = len(self.layout.pools), self.layout.n_neurons
+        nonfinite = self._nonfinite
+        if nonfinite is None:
+            nonfinite = np.zeros(pools * n_neurons, np.int64)
+        if pools > 1:
+            yield "nonfinite", xr.Variable(("pool", "neuron"), nonfinite.reshape(pools, -1))
+        else:
+            yield "nonfinite", xr.Variable("neuron", nonfinite)
+        if self.layout.features:
+            features = lazy(self.slabs.feature_plane(self.count), self.slab)
+            yield "input", xr.Variable(("sample", "feature"), features)
+
+    def _add(self, record: Record) -> None:
+        self._journal.append(record)
+        self._take(record)
+
+    def _take(self, record: Record) -> None:
+        facts = record.facts
+        if record.kind == "recording":
+            check_format(self.folder, facts["format"])
+            self.key, self.slab = facts["key"], facts["slab"]
+        if "layout" in facts:
+            self.layout = layout_of(facts["layout"])
+        self.chunked = facts.get("chunked", self.chunked)
+        self.attrs = facts.get("attrs", self.attrs)
+        if record.kind == "batch":
+            self.sizes.append(facts["size"])
+            self.digests.append(facts["digest"])
+            self._names = sorted(n[len(_COLUMN) :] for n in record.arrays if n.startswith(_COLUMN))
+            self._count_nonfinite(record)
+
+    def _count_nonfinite(self, record: Record) -> None:
+        assert self.layout is not None
+        if "where" in record.arrays and len(record.arrays["where"]):
+            if self._nonfinite is None:
+                shape = len(self.layout.pools) * self.layout.n_neurons
+                self._nonfinite = np.zeros(shape, np.int64)
+            self._nonfinite[record.arrays["where"]] += record.arrays["counts"]
+
+
+def layout_of(facts: dict[str, Any]) -> Layout:
+    """The layout that JSON brought back as lists."""
+    tuples = {name: tuple(facts[name]) for name in ("pools", "features")}
+    return Layout(**{**facts, **tuples})
+
+
+def _neuron_coords(layout: Layout) -> xr.Coordinates:
+    """The neurons' index from whole numbers: 500,000 take milliseconds."""
+    counts = list(layout.units.values())
+    index = pd.MultiIndex(
+        levels=[pd.Index(list(layout.units), dtype=object), pd.RangeIndex(max(counts, default=0))],
+        codes=[
+            np.repeat(np.arange(len(counts)), counts),
+            np.concatenate([np.arange(n) for n in counts] or [np.arange(0)]),
+        ],
+        names=["layer", "unit"],
+    )
+    return xr.Coordinates.from_pandas_multiindex(index, "neuron")
