@@ -12,6 +12,7 @@ from .notebook.report import report as report
 from .recording.arrays import from_arrays as from_arrays
 from .recording.exemplars import exemplars as exemplars
 from .recording.record import record as record
+from .recording.watch import watch as watch
 from .selectivity.index import selectivity as selectivity
 from .visualization.visualize import visualize as visualize
 

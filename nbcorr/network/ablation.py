@@ -108,10 +108,11 @@ def _switch(
 def _means(neurons: list[tuple[str, int]], recording: Any) -> dict[tuple[str, int], float]:
     if recording is None:
         raise ValueError("how='mean' needs recording=, the activations the means are taken from")
-    if recording.attrs.get("pool", "mean") != "mean":
-        raise ValueError(
-            f"the recording is pooled by {recording.attrs['pool']!r}; how='mean' expects 'mean'"
-        )
+    # Of several poolings the one that was selected.
+    selected = recording.coords.get("pool")
+    pool = recording.attrs.get("pool", "mean") if selected is None else selected.values.tolist()
+    if pool != "mean":
+        raise ValueError(f"the recording is pooled by {pool!r}; how='mean' expects 'mean'")
     index = recording.indexes["neuron"]
     missing = [neuron for neuron in neurons if neuron not in index]
     if missing:

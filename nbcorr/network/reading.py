@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -91,23 +92,21 @@ class _Pass:
         self._modules = {name: submodule(network, name) for name in reader.names}
 
     @property
-    def callbacks(self) -> Mapping[str, Callback]:
+    def callbacks(self) -> dict[str, Callback]:
         """For ``hooks.captured``, one per layer."""
-        return {name: self._callback(name) for name in self._modules}
+        return {name: partial(self.read, name) for name in self._modules}
 
-    def _callback(self, name: str) -> Callback:
-        def read(output: torch.Tensor, call: int, args: tuple[Any, ...]) -> None:
-            label = call_label(name, call)
-            if label in self._reader.left_out:
-                return
-            try:
-                self.rows.put(label, self._pooled(name, output, args))
-            except ValueError as error:
-                if name in self._reader.explicit or self._reader.units:
-                    raise
-                self._reader.left_out[label] = str(error)
-
-        return read
+    def read(self, name: str, output: torch.Tensor, call: int, args: tuple[Any, ...]) -> None:
+        """Pool what the n-th call of a layer gave."""
+        label = call_label(name, call)
+        if label in self._reader.left_out:
+            return
+        try:
+            self.rows.put(label, self._pooled(name, output, args))
+        except ValueError as error:
+            if name in self._reader.explicit or self._reader.units:
+                raise
+            self._reader.left_out[label] = str(error)
 
     def _pooled(self, name: str, output: torch.Tensor, args: tuple[Any, ...]) -> list[torch.Tensor]:
         module, axis = self._modules[name], unit_axis(self._reader._governors[name], output)

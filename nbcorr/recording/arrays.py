@@ -199,13 +199,21 @@ def with_relative_performance(recording: xr.Dataset) -> xr.Dataset:
 
 
 def over_neurons(dataset: xr.Dataset) -> xr.Dataset:
-    """The same over ``neuron`` where ``.sel(layer=...)`` left only ``unit``.
+    """The same over ``neuron`` where ``.sel(layer=...)`` left only ``unit``, of one pooling.
 
     Raises
     ------
     ValueError
-        If the dataset is not about neurons.
+        If the dataset is not about neurons, or holds several poolings.
     """
+    if "pool" in dataset.dims:
+        names = [str(name) for name in dataset["pool"].values]
+        raise ValueError(
+            f"the recording has the poolings {', '.join(names)}; expected one of them, for "
+            f"example recording.sel(pool={names[0]!r})"
+        )
+    if "pool" in dataset.coords:
+        dataset = dataset.assign_attrs(pool=str(dataset["pool"].item())).drop_vars("pool")
     if "neuron" in dataset.dims:
         return dataset
     if "unit" in dataset.dims and dataset.coords.get("layer", xr.DataArray([0])).ndim == 0:

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from nbcorr.network.batches import Batch, some_batches
+from nbcorr.network.reading import Reader
+from nbcorr.recording.rows import Layout
 
 # Batches of a dataset that are looked at to recognise it; of arrays all are.
 _LOOKED_AT = 16
@@ -54,3 +56,19 @@ def same_data(
     if max(some, default=-1) != len(digests) - 1:
         return False
     return all(prepare(batch).digest() == digests[at] for at, batch in some.items())
+
+
+def provenance(model: nn.Module, layout: Layout, inputs: str, reader: Reader) -> dict[str, Any]:
+    """What made a recording, for its attrs; ``inputs`` says what became of the raw inputs."""
+    from nbcorr import __version__
+
+    said = {
+        "model": type(model).__name__,
+        "fingerprint": fingerprint(model),
+        "layers": list(layout.units),
+        "pool": layout.pools[0] if len(layout.pools) == 1 else list(layout.pools),
+        "input": inputs,
+        "nbcorr_version": __version__,
+        "torch_version": torch.__version__,
+    }
+    return said | ({"left_out": dict(reader.left_out)} if reader.left_out else {})

@@ -51,12 +51,10 @@ class Networks:
     ):
         if twins < 0:
             raise ValueError(f"twins is {twins}; expected 0 or more")
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; expected {' or '.join(map(repr, DTYPES))}")
         self.all = [model] + [untrained_twin(model, seed + i) for i in range(twins)]
         self.reader = Reader(model, names, pools, explicit)
         self.inputs = InputPlan()
-        self.dtype = dtype
+        self.dtype = check_dtype(dtype)
 
     @property
     def model(self) -> nn.Module:
@@ -66,13 +64,7 @@ class Networks:
     @property
     def layout(self) -> Layout:
         """What the numbers stand for; empty before the first batch."""
-        return Layout(
-            self.reader.units,
-            tuple(pool.name for pool in self.reader.pools),
-            len(self.all) - 1,
-            self.dtype,
-            tuple(self.inputs.features),
-        )
+        return layout_of(self.reader, len(self.all) - 1, self.dtype, self.inputs)
 
     @property
     def _place(self) -> tuple[torch.device, torch.dtype]:
@@ -103,13 +95,7 @@ class Networks:
         columns = answers_of(outputs[0], batch.label)
         if baseline is not None:
             columns["baseline"] = baseline_answers(baseline, batch.to(*self._place))
-        activation = torch.cat(planes).cpu()
-        return Rows(
-            activation.to(getattr(torch, self.dtype)).numpy(),
-            columns | columns_of(batch, first),
-            features,
-            _count_nonfinite(planes[0]),
-        )
+        return rows_of(planes, columns | columns_of(batch, first), features, self.dtype)
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, Any]:
         tokens = tokens_of(network, batch.inputs)
@@ -117,6 +103,30 @@ class Networks:
         with inference(network), captured(network, reading.callbacks):
             output = batch.run(network)
         return self.reader.finish(reading), output
+
+
+def check_dtype(dtype: str) -> str:
+    """The dtype activations are kept in, or a ValueError that says which there are."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; expected {' or '.join(map(repr, DTYPES))}")
+    return dtype
+
+
+def layout_of(reader: Reader, twins: int, dtype: str, inputs: InputPlan) -> Layout:
+    """What the numbers of a pass stand for; empty before the first one."""
+    pools = tuple(pool.name for pool in reader.pools)
+    return Layout(reader.units, pools, twins, dtype, tuple(inputs.features))
+
+
+def rows_of(
+    planes: Sequence[torch.Tensor],
+    columns: dict[str, np.ndarray],
+    features: np.ndarray | None,
+    dtype: str,
+) -> Rows:
+    """One batch's rows; ``planes`` of the model and its twins, each (pools, batch, neurons)."""
+    activation = torch.cat(tuple(planes)).cpu().to(getattr(torch, dtype)).numpy()
+    return Rows(activation, columns, features, _count_nonfinite(planes[0]))
 
 
 def columns_of(batch: Batch, first: int) -> dict[str, np.ndarray]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 from torch import nn
 from tqdm.auto import tqdm
@@ -23,7 +22,7 @@ from nbcorr.network.wrappers import unwrapped
 from nbcorr.recording.answers import baseline_answers
 from nbcorr.recording.arrays import with_columns
 from nbcorr.recording.columns import by_sample, check_length, table_of
-from nbcorr.recording.content import fingerprint, hooked_modules, same_data
+from nbcorr.recording.content import fingerprint, hooked_modules, provenance, same_data
 from nbcorr.recording.estimate import check_fits, in_words
 from nbcorr.recording.memory import MemoryWriter
 from nbcorr.recording.passes import Networks
@@ -291,22 +290,10 @@ class _Run:
                 check_length(name, values, self.expected)
 
     def _provenance(self, writer: Writer) -> dict[str, Any]:
-        from nbcorr import __version__
-
         assert writer.layout is not None
-        model, reader = self.networks.model, self.networks.reader
-        pools = [pool.name for pool in reader.pools]
-        attrs = {
-            "model": type(model).__name__,
-            "fingerprint": fingerprint(model),
-            "layers": list(writer.layout.units),
-            "pool": pools[0] if len(pools) == 1 else pools,
-            "seed": self.seed,
-            "input": self.networks.inputs.how,
-            "nbcorr_version": __version__,
-            "torch_version": torch.__version__,
-        }
-        return attrs | ({"left_out": list(reader.left_out)} if reader.left_out else {})
+        networks = self.networks
+        said = provenance(networks.model, writer.layout, networks.inputs.how, networks.reader)
+        return said | {"seed": self.seed}
 
 
 def _as_predictions(baseline: Any) -> Any:
