@@ -13,10 +13,7 @@ import torch
 from nbcorr.network import reductions
 from nbcorr.network.names import unknown
 from nbcorr.network.tokens import Tokens
-from nbcorr.network.units import governor as governor
-from nbcorr.network.units import unit_axis as unit_axis
 
-POOLS = ("mean", "max")
 POOLINGS = ("mean", "max", "quantile(0.9)", "center", "none", "token_mean", "cls")
 _NAMED: dict[str, Callable[[torch.Tensor, int, Tokens], torch.Tensor]] = {
     "mean": reductions.mean,
@@ -154,36 +151,3 @@ def _named_quantile(name: str) -> Pooling:
         raise ValueError(f"pooling {name!r}: expected a share between 0 and 1, as quantile(0.9)")
     canonical = f"quantile({abs(share)!r})".replace(".0)", ")")
     return Pooling(canonical, partial(reductions.quantile, share=abs(share)))
-
-
-def check_pool(pool: str) -> str:
-    """The name of a pooling, or a ValueError with the nearest one that exists."""
-    if pool not in POOLS:
-        raise ValueError(unknown("pooling", pool, POOLS))
-    return pool
-
-
-def positions(output: torch.Tensor, axis: int) -> torch.Tensor:
-    """A layer's output as (batch, units, positions); dense outputs have one position."""
-    if output.ndim < 2:
-        return output.reshape(output.shape[0] if output.ndim else 1, 1, 1)
-    return output.movedim(axis, 1).flatten(2) if output.ndim > 2 else output.unsqueeze(2)
-
-
-def pool_units(output: torch.Tensor, axis: int, pool: str) -> torch.Tensor:
-    """One number per sample and unit, shape (batch, units).
-
-    Parameters
-    ----------
-    output : torch.Tensor, at least one axis
-        What a layer gave for a batch; the first axis is the samples.
-    axis : int
-        The axis of the units.
-    pool : {"mean", "max"}
-        How the positions (space, time, tokens) are brought to one number.
-    """
-    if output.ndim <= 2:
-        # A copy: an in-place activation that follows would change a view.
-        return positions(output, axis)[:, :, 0].clone()
-    over = tuple(a for a in range(1, output.ndim) if a != axis)
-    return output.mean(over) if pool == "mean" else output.amax(over)

@@ -6,7 +6,6 @@ Each takes an output with positions, shape (batch, ...), the axis of its units a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -67,9 +66,13 @@ def _quantile_of(places: torch.Tensor, share: float) -> torch.Tensor:
     if count == 0:
         return torch.full(places.shape[:-1], torch.nan, device=places.device)
     ordered = _sorted(places.to(_wide(places)))
-    low = math.floor(share * (count - 1))
-    below, above = ordered[..., low], ordered[..., min(low + 1, count - 1)]
-    value = torch.where(below == above, below, below.lerp(above, share * (count - 1) - low))
+    # 0.7 * 10 is 7.000000000000001: no place between two, and an infinity above would count.
+    place = round(share * (count - 1), 9)
+    low, weight = int(place), place % 1
+    below, above = ordered[..., low], ordered[..., low + 1 if weight else low]
+    # Between two that are equal, infinite ones for instance, there is nothing to interpolate.
+    between = below * (1 - weight) + above * weight
+    value = torch.where(below == above, below, between)
     return value.masked_fill(ordered[..., -1].isnan(), torch.nan)
 
 

@@ -52,20 +52,25 @@ class Tokens:
         fits = self.mask.shape == (output.shape[0], output.shape[3 - axis])
         return self.mask.to(output.device) if fits else None
 
+    @property
+    def _fronts(self) -> tuple[int, int]:
+        """What may stand in front: the prefix or nothing yet; a class token nobody told of."""
+        return (self.prefix, 0) if self.prefix else (0, 1)
+
     def patches(self, count: int) -> tuple[int, int, int] | None:
         """Tokens in front, rows and columns of ``count`` tokens that fill the model's grid.
 
         Or the grid halved some times, as pyramids of patches are. The prefix may be missing, as
         it is before it was put in front; one more token is a class token not declared as such.
         """
-        if self.grid is None:
-            return None
-        for front in dict.fromkeys((self.prefix, 0, 1)):
-            rows, columns = self.grid
-            while rows * columns > max(count - front, 1):
-                rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
-            if rows * columns == count - front > 0:
-                return front, rows, columns
+        rows, columns = self.grid or (0, 0)
+        while rows and columns:
+            for front in self._fronts:
+                if rows * columns == count - front:
+                    return front, rows, columns
+            if rows == columns == 1:
+                break
+            rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
         return None
 
     def layout(self, count: int) -> tuple[int, int, int] | None:
@@ -73,7 +78,7 @@ class Tokens:
         known = self.patches(count)
         if known is not None:
             return known
-        for front in dict.fromkeys((self.prefix, 0, 1)):
+        for front in self._fronts:
             side = math.isqrt(max(count - front, 0))
             if side and side * side == count - front:
                 return front, side, side
@@ -81,10 +86,11 @@ class Tokens:
 
     def front(self, count: int) -> int:
         """How many of ``count`` tokens are no patches and stand in front of them."""
-        known = self.patches(count)
+        known = self.layout(count) if self.prefix else self.patches(count)
         if known is not None:
             return known[0]
-        return self.prefix if count > self.prefix else 0
+        # With a grid known, what does not fit it is another sequence: a text beside the image.
+        return self.prefix if self.grid is None and count > self.prefix else 0
 
 
 def tokens_of(model: nn.Module, inputs: Any) -> Tokens:
