@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from torch import nn
 from torch.nn import functional
 
 import nbcorr as nc
@@ -119,3 +120,163 @@ def test_the_threshold_stands_on_a_bounded_number_of_values(model, images, monke
     thinned = nc.exemplars(model, np.tile(images, (8, 1, 1, 1)), "conv1:0", progress=False)
     np.testing.assert_allclose(thinned["threshold"], whole["threshold"], atol=0.1)
     xr.testing.assert_equal(thinned["sample"], whole["sample"])
+
+
+# Patches of a vision transformer
+
+
+class TinyViT(nn.Module):
+    """A vision transformer that says of itself what timm's do.
+
+    Its first feature is the brightness of a patch, which attention leaves alone; in the class and
+    register tokens it is higher than in any patch.
+    """
+
+    def __init__(self, grid: tuple[int, int], prefix: int, patch: int = 4, says: bool = True):
+        super().__init__()
+        self.patch_embed = nn.Conv2d(1, 8, patch, stride=patch)
+        if says:
+            self.num_prefix_tokens = prefix
+            self.patch_embed.grid_size, self.patch_embed.patch_size = grid, (patch, patch)
+        self.front = nn.Parameter(torch.randn(1, prefix, 8))
+        self.place = nn.Parameter(torch.randn(1, prefix + grid[0] * grid[1], 8) / 10)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.hidden = nn.Linear(8, 5)
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Linear(5, 2)
+        with torch.no_grad():
+            self.patch_embed.weight[0] = 1 / patch**2
+            self.patch_embed.bias[0] = 0
+            self.front[..., 0] = 100
+            self.place[..., 0] = 0
+            self.attention.out_proj.weight[0] = 0
+            self.hidden.weight[3] = torch.eye(8)[0]
+            self.hidden.bias[3] = 0
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        patches = self.patch_embed(pixel_values).flatten(2).mT
+        x = torch.cat([self.front.expand(len(patches), -1, -1), patches], 1) + self.place
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        return self.head(self.act(self.hidden(x)).mean(1))
+
+
+def bright_patches(grid: tuple[int, int], patch: int = 4) -> tuple[np.ndarray, list]:
+    """Dark images, each with one bright patch, the later the brighter; and where it is."""
+    places = [place for _ in range(2) for place in np.ndindex(grid)]
+    size = (grid[0] * patch, grid[1] * patch)
+    images = np.random.default_rng(0).random((len(places), 1, *size)).astype(np.float32) / 10
+    for i, (row, column) in enumerate(places):
+        there = images[i, 0, row * patch :, column * patch :][:patch, :patch]
+        there += 0.5 + 0.4 * i / len(places)
+    return images, places
+
+
+def share_of_dark(grid: tuple[int, int]) -> float:
+    """The share of patches that are dark, and a few of the bright ones."""
+    return 1 - 0.9 / (grid[0] * grid[1])
+
+
+def middle_patch(mask: np.ndarray, patch: int = 4) -> tuple[int, int]:
+    row, column = (np.round(axis.mean()) for axis in np.nonzero(mask))
+    return int(row) // patch, int(column) // patch
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 5], ids=["no class token", "class token", "registers"])
+@pytest.mark.parametrize("grid", [(4, 4), (2, 3), (3, 2)])
+@pytest.mark.parametrize("layer", ["hidden", "act"])
+def test_a_unit_that_answers_at_a_patch_has_its_mask_there(grid, prefix, layer):
+    torch.manual_seed(0)
+    net = TinyViT(grid, prefix)
+    images, places = bright_patches(grid)
+    k = len(images) // 2
+    found = nc.exemplars(
+        *(net, images, f"{layer}:3", k),
+        quantile=share_of_dark(grid),
+        batch_size=5,
+        progress=False,
+    )
+    # The largest of the patches, not what the tokens in front of them have.
+    brightness = images.reshape(-1, grid[0], 4, grid[1], 4).mean((2, 4)).max((1, 2))
+    order = found["sample"].values[0]
+    np.testing.assert_array_equal(order, np.argsort(-brightness)[:k])
+    np.testing.assert_allclose(found["activation"].values[0], brightness[order], rtol=1e-5)
+    limit = float(found["threshold"][0])
+    for i, mask in zip(order, found["mask"].values[0], strict=True):
+        assert middle_patch(mask) == places[i]
+        assert mask.mean() < 0.3
+        at_patches = images[i].reshape(grid[0], 4, grid[1], 4).mean((1, 3))
+        literally = functional.interpolate(
+            torch.tensor(at_patches)[None, None], mask.shape, mode="bilinear", align_corners=True
+        )
+        assert (mask == (literally[0, 0].numpy() > limit)).mean() > 0.98
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_a_square_of_patches_is_found_where_the_model_says_nothing(prefix):
+    net = TinyViT((4, 4), prefix, says=False)
+    images, places = bright_patches((4, 4))
+    found = nc.exemplars(net, images, "hidden:3", 4, quantile=share_of_dark((4, 4)), progress=False)
+    for i, mask in zip(found["sample"].values[0], found["mask"].values[0], strict=True):
+        assert middle_patch(mask) == places[i]
+
+
+def test_tokens_without_places_have_the_whole_image():
+    net = TinyViT((2, 3), 0, says=False)
+    images, _ = bright_patches((2, 3))
+    found = nc.exemplars(net, images, "hidden:3", 12, quantile=0.9, progress=False)
+    share = found["mask"].values[0].mean((1, 2))
+    assert set(share.tolist()) == {0.0, 1.0}
+
+
+def test_images_of_a_mapping_are_shown_too():
+    net = TinyViT((2, 3), 1)
+    images, places = bright_patches((2, 3))
+    found = nc.exemplars(net, {"pixel_values": images}, "hidden:3", 3, quantile=0.8, progress=False)
+    assert middle_patch(found["mask"].values[0, 0]) == places[-1]
+    np.testing.assert_array_equal(found["image"].values[0, 0, ..., 0], images[-1, 0])
+
+
+# Texts
+
+
+class TinyText(nn.Module):
+    """Tokens to a number each; the padding token, 0, answers more than any other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 3)
+        self.hidden = nn.Linear(3, 4)
+        with torch.no_grad():
+            self.embed.weight[0] = 100
+            self.hidden.weight.abs_()
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        kept = attention_mask[..., None]
+        return (self.hidden(self.embed(input_ids)) * kept).sum(1) / kept.sum(1)
+
+
+def test_padding_is_no_exemplar_and_texts_may_differ_in_length():
+    net, rng = TinyText(), np.random.default_rng(0)
+    # As patches, most of these would be squares, with a class token or without.
+    texts = [rng.integers(1, 20, length) for length in [16, 3, 17, 5, 9, 2, 4, 70]]
+
+    def padded(two, more):
+        ids = np.zeros((2, max(map(len, two)) + more), dtype=np.int64)
+        for row, text in zip(ids, two, strict=True):
+            row[: len(text)] = text
+        return {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64)}
+
+    def exemplars_of(texts, more):
+        data = [padded(texts[i : i + 2], more) for i in range(0, len(texts), 2)]
+        return nc.exemplars(net, data, ["hidden:1", "hidden:2"], 4, progress=False)
+
+    found = exemplars_of(texts, 0)
+    with torch.no_grad():
+        tallest = [float(net.hidden(net.embed(torch.tensor(t)))[:, 1].amax()) for t in texts]
+    order = np.argsort(-np.array(tallest), kind="stable")[:4]
+    np.testing.assert_array_equal(found["sample"].values[0], order)
+    np.testing.assert_allclose(found["activation"].values[0], np.array(tallest)[order], rtol=1e-5)
+    assert "mask" not in found
+    assert "image" not in found
+    # Short texts, so that no places are drawn: more padding changes nothing at all.
+    xr.testing.assert_allclose(exemplars_of(texts[:-2], 0), exemplars_of(texts[:-2], 6))
