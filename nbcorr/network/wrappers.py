@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
@@ -67,27 +67,36 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
 
 
 class _Eagerness:
-    """How many blocks in this process, of any thread, want compiled models to run eagerly.
+    """How many blocks in this process, of any thread, want every module to be run as written.
 
-    Torch's stance is one for all threads: the first block sets it, the last one puts it back.
+    What torch can be told of this holds for all threads: the first block sets it, the last one
+    puts it back.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._blocks = 0
-        self._stance: Any = None
+        self._before = contextlib.ExitStack()
 
     def enter(self) -> None:
         with self._lock:
             if self._blocks == 0:
-                self._stance = torch.compiler.set_stance("force_eager")
+                self._set()
             self._blocks += 1
 
     def leave(self) -> None:
         with self._lock:
             self._blocks -= 1
             if self._blocks == 0:
-                self._stance.__exit__(None, None, None)
+                self._before.close()
+
+    def _set(self) -> None:
+        fast = torch.backends.mha.get_fastpath_enabled()
+        self._before.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        torch.backends.mha.set_fastpath_enabled(False)
+        # Nothing can have been compiled without it, and importing it takes a second.
+        if "torch._dynamo" in sys.modules:
+            self._before.enter_context(torch.compiler.set_stance("force_eager"))
 
 
 _EAGERNESS = _Eagerness()
@@ -95,16 +104,13 @@ _EAGERNESS = _Eagerness()
 
 @contextmanager
 def eager() -> Iterator[None]:
-    """Compiled models and modules run as they were written, so that hooks in them are called.
+    """Every module runs as it was written, so that the hooks in it are called.
 
-    Code compiled before hooks were registered does not call them. What was compiled is kept, and
-    runs again after the block. The setting is torch's, one for all threads: a compiled model that
-    another thread runs meanwhile gives its usual numbers, uncompiled.
+    Compiled code does not call hooks registered later, and torch's fused transformer layers pass
+    nested tensors between them. What was compiled is kept, and runs again after the block. Both
+    are settings of torch for all threads: a model that another thread runs meanwhile gives its
+    usual numbers, more slowly.
     """
-    # Nothing can have been compiled without it, and importing it takes a second.
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
     _EAGERNESS.enter()
     try:
         yield
