@@ -215,11 +215,25 @@ def count_row(values, own, groups, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def key_of(value, width):  # type: ignore[no-untyped-def]
+    """Unsigned key that orders like the floating-point number with these bits."""
+    sign, mask = np.uint32(1 << (width - 1)), np.uint32((np.int64(1) << width) - 1)
+    return np.uint32(value ^ (mask if value & sign else sign))
+
+
+@numba.njit(nogil=True, cache=True)
 def rank_keys(bits, width, ranks, ties):  # type: ignore[no-untyped-def]
-    """Twice the centred mid-ranks of rows of floating-point bits, and their tie terms.
+    """Twice the centred mid-ranks of rows of floating-point bits, and their ties.
 
     A radix sort of (key, position) pairs without the zeros, which all share one rank. Rows with a
     NaN must be dealt with by the caller.
+
+    Parameters
+    ----------
+    bits : (n_rows, n), numbers of `width` bits.
+    ranks : (n_rows, n), any type that holds -n to n.
+    ties : (n_rows, 2) float64, the sum of t^3 - t over groups of ties, and the same with each
+        term times the group's rank: sums of squares and of cubes of the ranks follow from these.
     """
     n_rows, n = bits.shape
     sign = np.uint32(1) << np.uint32(width - 1)
@@ -238,8 +252,7 @@ def rank_keys(bits, width, ranks, ties):  # type: ignore[no-untyped-def]
         position = np.uint64(0)
         for value16 in values:
             value = np.uint32(value16)
-            key = np.uint64(value ^ (mask if value & sign else sign))
-            source[kept] = (key << np.uint64(32)) | position
+            source[kept] = (np.uint64(key_of(value, width)) << np.uint64(32)) | position
             position += np.uint64(1)
             nonzero = (value & ~sign & mask) != 0
             kept += np.uint64(nonzero)
@@ -259,19 +272,22 @@ def rank_keys(bits, width, ranks, ties):  # type: ignore[no-untyped-def]
                 target[tally[place]] = pair
                 tally[place] += np.uint32(1)
             source, target = target, source
-        ties[row] = rank_pairs(source, np.int64(kept), negative, own)
+        rank_pairs(source[: np.int64(kept)], negative, own, ties[row])
 
 
 @numba.njit(nogil=True, cache=True)
-def rank_pairs(pairs, kept, negative, ranks):  # type: ignore[no-untyped-def]
-    """Twice the centred mid-ranks from sorted (key, position) pairs; returns the tie term.
+def rank_pairs(pairs, negative, ranks, ties):  # type: ignore[no-untyped-def]
+    """Twice the centred mid-ranks and their ties, from sorted (key, position) pairs.
 
     The samples without a pair are zeros: they come after the `negative` first pairs.
     """
-    n = len(ranks)
+    n, kept = len(ranks), len(pairs)
     zeros = n - kept
-    ranks[:] = 2 * negative + zeros - n
-    total = zeros * zeros * zeros - zeros
+    rank = 2 * negative + zeros - n
+    ranks[:] = rank
+    groups = zeros * zeros * zeros - zeros
+    ties[0] = groups
+    ties[1] = np.float64(groups) * rank
     i = 0
     while i < kept:
         key = pairs[i] >> np.uint64(32)
@@ -279,9 +295,10 @@ def rank_pairs(pairs, kept, negative, ranks):  # type: ignore[no-untyped-def]
         while j < kept and pairs[j] >> np.uint64(32) == key:
             j += 1
         before = i if i < negative else i + zeros
+        rank = 2 * before + (j - i) - n
         for pair in pairs[i:j]:
-            ranks[pair & np.uint64(0xFFFFFFFF)] = 2 * before + (j - i) - n
-        size = j - i
-        total += size * size * size - size
+            ranks[pair & np.uint64(0xFFFFFFFF)] = rank
+        groups = (j - i) * (j - i) * (j - i) - (j - i)
+        ties[0] += groups
+        ties[1] += np.float64(groups) * rank
         i = j
-    return total

@@ -22,18 +22,33 @@ def doubled_ranks(rows: np.ndarray, compile_it: bool) -> tuple[np.ndarray, np.nd
         Each row sums to 0; exact for n below 2**24.
     ties : array of float64, shape (n_neurons,)
     """
-    n = rows.shape[1]
     if compile_it and rows.dtype in (np.float16, np.float32):
-        from nbcorr.stats import accelerated
-
-        width = 8 * rows.itemsize
         ranks = np.empty(rows.shape, dtype=np.float32)
-        ties = np.empty(len(rows), dtype=np.float64)
-        bits = np.ascontiguousarray(rows).view(f"u{rows.itemsize}")
-        accelerated.rank_keys(bits, width, ranks, ties)
-        return ranks, ties
+        return ranks, rank_into(rows, ranks)[:, 0]
     real = as_real(rows)
-    return (2 * midranks(real) - (n + 1)).astype(np.float32), tie_term(real)
+    return (2 * midranks(real) - (rows.shape[1] + 1)).astype(np.float32), tie_term(real)
+
+
+def rank_into(rows: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """`doubled_ranks` of float16 or float32, compiled, into numbers of any type that holds them.
+
+    Returns
+    -------
+    array of float64, shape (n_neurons, 2)
+        The sum of t^3 - t over groups of ties, and the same with each term times the group's
+        rank: its negative is the sum of cubes of all ranks.
+    """
+    from nbcorr.stats import accelerated, vectors
+
+    kernel, bits = accelerated.rank_keys, np.ascontiguousarray(rows).view(f"u{rows.itemsize}")
+    if vectors.vectorised():
+        from nbcorr.stats import vectorranks
+
+        if rows.shape[1] <= vectorranks.MOST:
+            kernel, bits = vectorranks.rank_keys, bits.astype(np.uint32, copy=False)
+    ties = np.empty((len(rows), 2))
+    kernel(bits, 8 * rows.itemsize, ranks, ties)
+    return ties
 
 
 class Scores:

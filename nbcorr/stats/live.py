@@ -12,10 +12,9 @@ from nbcorr.stats.centred import doubled_ranks
 from nbcorr.stats.design import Design, stratum_codes
 from nbcorr.stats.sorting import compiled
 from nbcorr.stats.tails import FAR, Sparsity, skewed_p, sparsity_of
-from nbcorr.stats.within import dead_rows, ranks_within, without_nan
+from nbcorr.stats.within import SHORT, dead_rows, rank_table, rankable, ranks_within, without_nan
 
 NEURONS = 64  # ranked at a time
-SHORT = 2**15  # samples of a stratum from which on ranks need 32 bits
 
 
 class Effects(NamedTuple):
@@ -188,10 +187,13 @@ class RankedNeurons(Kept):
 
     def _rank(self, values: np.ndarray, part: slice) -> None:
         rows, spoilt = without_nan(values)
-        ranks, squares = ranks_within(rows, self.codes, self.sizes, self.compile_it)
-        self.ranks[:, part] = ranks.T
-        self.squares[:, part] = squares
-        self.cubes[:, part] = sums_of_cubes(ranks, self.codes, self.sizes, squares, self.compile_it)
+        if self.compile_it and len(self.sizes) == 1 and rankable(rows):
+            squares, cubes = rank_table(rows, self.ranks[:, part])[:, None]
+        else:
+            ranks, squares = ranks_within(rows, self.codes, self.sizes, self.compile_it)
+            self.ranks[:, part] = ranks.T
+            cubes = sums_of_cubes(ranks, self.codes, self.sizes, squares, self.compile_it)
+        self.squares[:, part], self.cubes[:, part] = squares, cubes
         self.dead[part] = dead_rows(rows, spoilt, squares)
         self._keep_sparse(rows, part)
 

@@ -18,7 +18,7 @@ from nbcorr.stats.draws import (
 from nbcorr.stats.flips import SignFlips
 from nbcorr.stats.nulls import NullPlan, Permutation
 from nbcorr.stats.sorting import in_threads
-from nbcorr.stats.within import dead_rows, ranks_within, without_nan
+from nbcorr.stats.within import SHORT, dead_rows, rank_table, rankable, ranks_within, without_nan
 
 SPARSE = 25  # with fewer positives than one in so many, adding rows beats a matrix product
 MOVING = 0.9  # of the signal must be able to change places; else groups' signs are flipped
@@ -117,31 +117,53 @@ class MaxT(NullPlan):
     def _permuted(self, values: np.ndarray, compile_it: bool) -> tuple[np.ndarray, np.ndarray]:
         rows, spoilt = without_nan(values)
         kept = rows if len(self.kept) == self.n else np.take(rows, self.kept, axis=1)
-        ranks, squares = ranks_within(kept, self.codes, self.sizes, compile_it)
+        whole = len(self.sizes) == 1 and len(self.kept) < SHORT and rankable(kept)
+        if compile_it and self.rows is not None and whole:
+            observed, sums, squares = self._whole_sums(kept)
+        else:
+            observed, sums, squares = self._sums(kept, compile_it)
         null = self._permutation_variance(squares)
         scale = np.divide(1, np.sqrt(null), out=np.zeros_like(null), where=null > 0)
-        scores = (self.target * self.weights)[self.members]
-        z = np.sum(np.take(ranks, self.members, axis=1) * scores, axis=1) * scale
+        z = observed * scale
         z[dead_rows(rows, spoilt, squares)] = np.nan
+        if len(self.sizes) == 1:
+            scale *= self.weights[0]
+        return z, sums * scale[:, None].astype(np.float32)
+
+    def _sums(
+        self, rows: np.ndarray, compile_it: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each neuron's observed sum, those of permutations, and the squares of its ranks.
+
+        The sums of permutations, float32 (n_neurons, n_permutations), are weighted only if there
+        are several strata: ranks of one are whole numbers.
+        """
+        ranks, squares = ranks_within(rows, self.codes, self.sizes, compile_it)
+        scores = (self.target * self.weights)[self.members]
+        observed = np.sum(np.take(ranks, self.members, axis=1) * scores, axis=1)
         if len(self.sizes) > 1:
             ranks *= self.weights.astype(np.float32)
-        else:
-            scale *= self.weights[0]
-        return z, self._sums(ranks, compile_it) * scale[:, None].astype(np.float32)
-
-    def _sums(self, ranks: np.ndarray, compile_it: bool) -> np.ndarray:
-        """The sum of each neuron's ranks, float32 (n_neurons, n), under each permutation."""
+        table = np.ascontiguousarray(ranks.T)
         if self.rows is None or not compile_it:
-            return (self.signals @ np.ascontiguousarray(ranks.T)).T
-        from nbcorr.stats import rowsums
+            return observed, (self.signals @ table).T, squares
+        return observed, _add_rows(table, self.rows, np.float32), squares
 
-        # Ranks that are not weighted are whole numbers within -n..n.
-        whole = len(self.sizes) == 1 and len(self.kept) < 2**15
-        table = ranks.T.astype(np.int16 if whole else np.float32, order="C")
-        kind = np.int32 if whole else np.float32
-        sums = np.empty((self.n_permutations, len(ranks)), dtype=kind)
-        rowsums.add_rows(table, self.rows, sums)
-        return sums.T
+    def _whole_sums(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`_sums` of one stratum in whole numbers of 16 bits, which fewer than 2**15 ranks are."""
+        assert self.rows is not None
+        table = np.empty((rows.shape[1], len(rows)), dtype=np.int16)
+        squares = rank_table(rows, table)[:1]
+        observed = np.sum(table[self.members], axis=0, dtype=np.int64) * self.weights[0]
+        return observed, _add_rows(table, self.rows, np.int32), squares
+
+
+def _add_rows(table: np.ndarray, rows: np.ndarray, kind: type) -> np.ndarray:
+    """For each list of row numbers the sum of these rows, shape (n_columns, n_lists), compiled."""
+    from nbcorr.stats import rowsums
+
+    sums: np.ndarray = np.empty((len(rows), table.shape[1]), dtype=kind)
+    rowsums.add_rows(table, rows, sums)
+    return sums.T
 
 
 def max_t_plan(

@@ -144,6 +144,26 @@ def choose(typing, chosen, value, other):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def smaller(typing, value, other):  # type: ignore[no-untyped-def]
+    """The smaller number in each lane."""
+
+    def make(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        return _called(builder, "umin", *values)
+
+    return register(register, register), make
+
+
+@intrinsic
+def larger(typing, value, other):  # type: ignore[no-untyped-def]
+    """The larger number in each lane."""
+
+    def make(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        return _called(builder, "umax", *values)
+
+    return register(register, register), make
+
+
+@intrinsic
 def compress(typing, value, chosen):  # type: ignore[no-untyped-def]
     """The chosen lanes moved to the front; what follows them is not defined."""
 

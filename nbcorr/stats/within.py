@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbcorr.stats.centred import doubled_ranks
+from nbcorr.stats.centred import doubled_ranks, rank_into
 from nbcorr.stats.ranks import as_real
+
+SHORT = 2**15  # samples from which on doubled centred ranks need 32 bits
+TILE = 32  # rows: two bytes of each are a cache line
 
 
 class Ranked(NamedTuple):
@@ -56,6 +59,40 @@ def ranks_within(
     ranks = doubled_ranks(keys, False)[0] + (n - sizes - 2 * before)[codes].astype(np.float32)
     squares = [np.bincount(codes, own, len(sizes)) for own in np.square(ranks, dtype=np.float64)]
     return Ranked(ranks, np.array(squares).reshape(len(rows), len(sizes)).T)
+
+
+def rankable(rows: np.ndarray) -> bool:
+    """Whether `rank_table` ranks such rows."""
+    return rows.dtype in (np.float16, np.float32)
+
+
+def rank_table(rows: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Doubled centred mid-ranks, sample-major, compiled: a few rows are ranked, then transposed.
+
+    Parameters
+    ----------
+    rows : array of float16 or float32, shape (n_neurons, n_samples)
+        Without NaN.
+    table : array, shape (n_samples, n_neurons)
+        Filled with the ranks; of any type that holds them.
+
+    Returns
+    -------
+    array of float64, shape (2, n_neurons)
+        Sums of squares and of cubes of the ranks.
+    """
+    from nbcorr.stats import rowsums
+
+    n = rows.shape[1]
+    tile = np.empty((min(TILE, len(rows)), n), dtype=table.dtype)
+    moments = np.empty((2, len(rows)))
+    for at in range(0, len(rows), TILE):
+        part = slice(at, at + TILE)
+        ranks = tile[: len(rows[part])]
+        ties, leaning = rank_into(rows[part], ranks).T
+        rowsums.transpose(ranks, table[:, part])
+        moments[:, part] = (float(n) ** 3 - n - ties) / 3, -leaning
+    return moments
 
 
 def without_nan(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

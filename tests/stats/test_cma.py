@@ -16,6 +16,7 @@ from nbcorr.stats.cma import make_target, monotone_association
 from nbcorr.stats.design import make_design
 from nbcorr.stats.sorting import count
 from nbcorr.stats.vanelteren import pool_strata, stratum_of
+from nbcorr.stats.within import rank_table
 
 NUMBA = sorting.numba_available()
 
@@ -277,18 +278,35 @@ def test_enough_samples_that_sums_need_all_their_bits():
     assert compiled.rho[0] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("vectorised", [True, False])
 @pytest.mark.parametrize("dtype", ["f2", "f4"])
-@pytest.mark.parametrize("n", [1, 2, 17, 300, 1023, 1024])
-def test_compiled_ranks_of_short_and_long_rows(dtype, n):
-    """Digits differ with the length of the rows; ranks and ties do not."""
+@pytest.mark.parametrize("n", [1, 2, 17, 300, 1023, 1024, 5000, 40_000])
+def test_compiled_ranks_of_short_and_long_rows(vectorised, dtype, n, monkeypatch):
+    """By registers and by digits, few and many to a cell: the same ranks, squares and cubes."""
     rng = np.random.default_rng(n)
-    rows = rng.normal(size=(40, n)) * 10.0 ** rng.integers(-6, 5, (40, 1))
+    rows = rng.normal(size=(30, n)) * 10.0 ** rng.integers(-6, 5, (30, 1))
     rows[::3] = np.maximum(rows[::3], 0)
     rows[1::4] = np.round(rows[1::4])
     rows[5, : n // 2], rows[7, : n // 3] = -0.0, np.inf
     rows[7, n // 2 :] = -np.inf
+    rows[9] = np.where(rng.random(n) < 0.5, 0.7, rows[9])
+    rows[11], rows[13] = 3.0, 1e-42 * np.round(10 * rng.normal(size=n))
+    rows[15, 0], rows[17, -1] = 60_000, -60_000
+    rows[19] = np.round(rng.normal(size=n), 2)
+    rows[21] = rng.normal(size=n) * np.where(rng.random(n) < 0.5, 1e-4, 1)
     for own in [rows.astype(dtype)] * NUMBA:
+        from nbcorr.stats import vectors
+
+        possible = vectorised and vectors.vectorised()
+        monkeypatch.setattr(vectors, "vectorised", lambda possible=possible: possible)
         ranks, ties = doubled_ranks(own, True)
         expected, expected_ties = doubled_ranks(own, False)
         np.testing.assert_array_equal(ranks, expected)
         np.testing.assert_array_equal(ties, expected_ties)
+        table = np.zeros((n, 30), dtype=np.int32)
+        squares, cubes = rank_table(own, table)
+        np.testing.assert_array_equal(table, expected.T)
+        whole = expected.astype(np.float64)
+        np.testing.assert_allclose(squares, np.sum(whole**2, axis=1), rtol=1e-12)
+        spread = np.sum(np.abs(whole) ** 3, axis=1)
+        assert (np.abs(cubes - np.sum(whole**3, axis=1)) <= 1e-12 * spread).all()
