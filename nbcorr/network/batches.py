@@ -155,7 +155,7 @@ def batches(data: Any, batch_size: int = 64) -> Iterator[Batch]:
     if _is_columns(data):
         return _array_batches(data, batch_size)
     if isinstance(data, TorchDataset):
-        data = DataLoader(data, batch_size=batch_size)
+        data = DataLoader(data, batch_size=batch_size, generator=torch.Generator())
     if isinstance(data, Mapping):
         return iter([_batch(data)])
     try:
@@ -176,7 +176,7 @@ def some_batches(data: Any, batch_size: int, most: int) -> dict[int, Batch] | No
     if isinstance(data, xr.Dataset) or _is_array(data) or _is_columns(data):
         return dict(enumerate(batches(data, batch_size)))
     if isinstance(data, TorchDataset):
-        data = DataLoader(data, batch_size=batch_size)
+        data = DataLoader(data, batch_size=batch_size, generator=torch.Generator())
     if not isinstance(data, DataLoader) or not isinstance(data.sampler, SequentialSampler):
         return None
     if data.batch_size is None or count_samples(data) is None:
@@ -186,7 +186,9 @@ def some_batches(data: Any, batch_size: int, most: int) -> dict[int, Batch] | No
     found = {}
     for at in chosen:
         part = Subset(data.dataset, range(at * size, min(total, (at + 1) * size)))
-        loader = DataLoader(part, batch_size=size, collate_fn=data.collate_fn)
+        loader = DataLoader(
+            part, batch_size=size, collate_fn=data.collate_fn, generator=torch.Generator()
+        )
         found[at] = _batch(next(iter(loader)))
     return found
 

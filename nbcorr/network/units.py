@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from nbcorr.network.wrappers import named_modules, submodule
+
 # Modules whose units lie on the last axis whatever the number of axes (tokens, channels-last).
 _UNITS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
 _UNITS_SECOND = (
@@ -24,9 +26,9 @@ def governor(model: nn.Module, name: str) -> nn.Module:
     activation for example, the nearest such module before it in the model. A ReLU after a Conv1d
     has its channels on axis 1, one after a Linear on the last.
     """
-    found = model.get_submodule(name)
+    found = submodule(model, name)
     nearest: nn.Module | None = None
-    for other, module in model.named_modules():
+    for other, module in named_modules(model):
         if isinstance(module, _UNITS_LAST + _UNITS_SECOND):
             nearest = module
         if other == name or module is found:
@@ -38,8 +40,9 @@ def unit_axis(module: nn.Module, output: torch.Tensor) -> int:
     """The axis of an output along which its units lie, by the layer's `governor`.
 
     Convolutions, normalisations over channels and poolings: axis 1. Linear, LayerNorm, embedding,
-    attention and recurrent layers: the last. Where that does not fit the number of axes, or
-    nothing is known: axis 1 of a map (4 or 5 axes), the last of a sequence (3 axes).
+    attention and recurrent layers: the last. Where another axis alone has as many places as the
+    governor has units, that one (permuted maps, ``LayerNorm2d``). Where none has, or nothing is
+    known: axis 1 of a map (4 or 5 axes), the last of a sequence (3 axes).
 
     Raises
     ------
@@ -51,12 +54,37 @@ def unit_axis(module: nn.Module, output: torch.Tensor) -> int:
             f"{type(module).__name__} has batch_first=False and gives time first, shape "
             f"{tuple(output.shape)}; expected the samples along the first axis"
         )
-    if isinstance(module, _UNITS_LAST) or output.ndim <= 2:
+    if output.ndim <= 2:
         return output.ndim - 1
-    flat = output.ndim == 3
-    if isinstance(module, _UNITS_SECOND) and not (flat and _is_planar(module)):
-        return 1
-    return output.ndim - 1 if flat else 1
+    usual, units = _usual_axis(module, output.ndim), _units_of(module)
+    if units is None or output.shape[usual] == units:
+        return usual
+    fitting = [axis for axis in range(1, output.ndim) if output.shape[axis] == units]
+    # With none the output is of another module: an activation that all of a network shares.
+    return fitting[0] if len(fitting) == 1 else _axis_of_unknown(output.ndim)
+
+
+def _usual_axis(module: nn.Module, ndim: int) -> int:
+    planar = _is_planar(module)
+    # timm and torchvision have a LayerNorm2d over the channels of maps.
+    if isinstance(module, _UNITS_LAST) and not planar:
+        return ndim - 1
+    second = isinstance(module, (*_UNITS_SECOND, nn.LayerNorm)) and not (planar and ndim == 3)
+    return 1 if second else _axis_of_unknown(ndim)
+
+
+def _axis_of_unknown(ndim: int) -> int:
+    return ndim - 1 if ndim == 3 else 1
+
+
+def _units_of(module: nn.Module) -> int | None:
+    """How many units a module was built with, or None where that is not known."""
+    if isinstance(module, nn.RNNBase):
+        return module.hidden_size * (1 + module.bidirectional)
+    if isinstance(module, nn.LayerNorm):
+        return module.normalized_shape[-1]
+    names = ("out_channels", "out_features", "num_features", "embedding_dim", "embed_dim")
+    return next((value for n in names if isinstance(value := getattr(module, n, None), int)), None)
 
 
 def _is_planar(module: nn.Module) -> bool:

@@ -81,6 +81,9 @@ def _class_scores(output: Any) -> torch.Tensor | None:
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     if named is not None:
         output = named
+    if hasattr(output, "last_hidden_state"):
+        # A transformer without a head: its pooled state is no score.
+        return None
     if isinstance(output, torch.Tensor):
         candidates = [output]
     else:

@@ -12,6 +12,7 @@ from torch import nn
 
 from nbcorr.network.batches import Batch, some_batches
 from nbcorr.network.reading import Reader
+from nbcorr.network.wrappers import unwrapped
 from nbcorr.recording.rows import Layout
 
 # Batches of a dataset that are looked at to recognise it; of arrays all are.
@@ -22,6 +23,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 def fingerprint(model: nn.Module) -> str:
     """A short hash of a model's modules, their settings and weights: equal model, equal hash."""
+    model = unwrapped(model)
     digest = hashlib.sha256()
     for name, module in model.named_modules():
         settings = _ADDRESS.sub("", module.extra_repr())

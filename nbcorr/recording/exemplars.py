@@ -17,6 +17,7 @@ from nbcorr.network.layers import module_and_call, resolve_layers
 from nbcorr.network.neurons import neuron_label, parse_neurons
 from nbcorr.network.tokens import Tokens, as_map, has_places, image_of, tokens_of
 from nbcorr.network.units import governor, unit_axis
+from nbcorr.network.wrappers import unwrapped
 from nbcorr.recording.arrays import neuron_coords
 from nbcorr.recording.record import fingerprint
 
@@ -78,6 +79,7 @@ def exemplars(
         If a neuron does not exist, its layer did not run, an input is not finite, or the data is
         empty.
     """
+    model = unwrapped(model)
     chosen = parse_neurons(neurons)
     if k < 1:
         raise ValueError(f"k is {k}; expected at least 1")

@@ -65,7 +65,7 @@ def save_recording(recording: xr.Dataset, path: str | os.PathLike[str]) -> None:
     recording : xarray.Dataset
         Lazy arrays are read and written block by block.
     path : path
-        Ending in ``.zarr`` for a Zarr store or ``.nc`` for a netCDF file (which needs ``nbcorr[netcdf]``).
+        Ending in ``.zarr`` for a Zarr store or ``.nc`` for a netCDF file (``nbcorr[netcdf]``).
 
     Returns
     -------

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,19 +15,24 @@ import xarray as xr
 from torch import nn
 from tqdm.auto import tqdm
 
-from nbcorr.network.batches import Batch, batches, count_samples
-from nbcorr.network.hooks import device_and_dtype
+from nbcorr.network.batches import Batch, count_samples
 from nbcorr.network.layers import Choice, is_explicit, resolve_layers
 from nbcorr.network.pooling import poolings
 from nbcorr.network.wrappers import unwrapped
-from nbcorr.recording.answers import baseline_answers
 from nbcorr.recording.arrays import with_columns
 from nbcorr.recording.columns import by_sample, check_length, table_of
 from nbcorr.recording.content import fingerprint, hooked_modules, provenance, same_data
 from nbcorr.recording.estimate import check_fits, in_words
+from nbcorr.recording.local import Local, Passed
 from nbcorr.recording.memory import MemoryWriter
 from nbcorr.recording.passes import Networks
 from nbcorr.recording.rows import Writer
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from nbcorr.recording.distributed import Cluster
+    from nbcorr.recording.store import StoreWriter
 
 
 class RecordingInterrupted(KeyboardInterrupt):
@@ -53,6 +59,7 @@ def record(
     twins: int = 0,
     batch_size: int = 64,
     dtype: str = "float32",
+    client: Client | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -96,6 +103,12 @@ def record(
         For data that does not come in batches.
     dtype : {"float32", "float16"}
         Of the activations as they are kept.
+    client : distributed.Client, optional
+        Of a Dask cluster, whose workers then run the model: each holds a copy, on its own GPU
+        where it has one, runs whole batches and, with a store, writes its own part of it. The
+        recording is that of a local run, bit for bit where a worker computes as this process
+        does (same processor, same number of threads), else within 1e-5 of a neuron's largest
+        activation. The store must lie where all workers see it. A worker that dies is survived.
     seed : int
         Seed of the twins' weights.
     progress : bool
@@ -128,12 +141,13 @@ def record(
     names, explicit = resolve_layers(model, layers), frozenset(is_explicit(model, layers))
     networks = Networks(model, names, explicit, poolings(pool), twins, seed, dtype)
     table = table_of(columns)
-    run = _Run(networks, data, baseline, table, batch_size, seed, progress)
+    run = _Run(networks, data, baseline, table, batch_size, seed, progress, client)
     if store is None:
         return run.into(MemoryWriter(run.expected))
     from nbcorr.recording.store import StoreWriter
 
-    return run.into(StoreWriter(store, run.key()), Path(store))
+    slab = run.source.slab(store, run.expected)
+    return run.into(StoreWriter(store, run.key(), slab), Path(store))
 
 
 class _Run:
@@ -148,6 +162,7 @@ class _Run:
         batch_size: int,
         seed: int,
         progress: bool,
+        client: Client | None,
     ):
         self.networks, self.data, self.batch_size = networks, data, batch_size
         self.seed, self.progress = seed, progress
@@ -158,6 +173,7 @@ class _Run:
             self.table["baseline"] = _as_predictions(baseline)
         self.expected = count_samples(data)
         self._check_lengths()
+        self.source = self._source(client)
 
     def key(self) -> dict[str, Any]:
         """What a recording is recognised by; its data are compared batch by batch."""
@@ -210,7 +226,7 @@ class _Run:
         same = (
             None
             if asked_anew
-            else same_data(writer.digests, self.data, self.batch_size, self._sorted_out)
+            else same_data(_digests(writer), self.data, self.batch_size, self._sorted_out)
         )
         if same is False:
             raise ValueError(_other_data(store))
@@ -223,46 +239,54 @@ class _Run:
     def _batches(self, writer: Writer, store: Path | None) -> dict[str, np.ndarray]:
         """Every batch; a baseline that is asked while they pass is given back."""
         answers: list[np.ndarray] = []
-        first = 0
+        digests = _digests(writer)
+        first = at = 0
         with tqdm(
             total=self.expected, unit="sample", disable=not self.progress, leave=False
         ) as bar:
-            for at, batch in enumerate(batches(self.data, self.batch_size)):
-                batch = self._sorted_out(batch)
-                if at == 0:
-                    self.networks.start(batch)
-                digest = "" if store is None else batch.digest()
-                if first < writer.count or writer.finished:
-                    if at >= len(writer.digests) or digest != writer.digests[at]:
+
+            def announce() -> None:
+                self._announce(writer, store, bar)
+
+            known = None if writer.finished else writer.count
+            with closing(self.source.passed(known, store is not None, announce)) as source:
+                for passed in source:
+                    stop = at + len(passed.digests)
+                    if passed.rows is not None:
+                        self._keep(writer, passed)
+                    elif list(passed.digests) != digests[at:stop]:
                         raise ValueError(_other_data(store, at))
-                    answer = self._answer(batch)
-                else:
-                    answer = self._add(writer, batch, digest, first, store)
-                if at == 0 and writer.layout is not None:
-                    bar.set_description(in_words(writer.layout, self.expected, store is not None))
-                answers += [] if answer is None else [answer]
-                first += len(batch)
-                bar.update(len(batch))
+                    answers += [] if passed.answer is None else [passed.answer]
+                    first, at = first + passed.size, stop
+                    bar.update(passed.size)
         if first < writer.count:
             raise ValueError(_other_data(store))
         return {"baseline": np.concatenate(answers)} if answers else {}
 
-    def _add(
-        self, writer: Writer, batch: Batch, digest: str, first: int, store: Path | None
-    ) -> np.ndarray | None:
-        """Run one batch and keep it."""
-        rows = self.networks.rows(batch, self.answer, first)
+    def _announce(self, writer: Writer, store: Path | None, bar: tqdm) -> None:
+        """Say what the recording will take, or that it cannot be made."""
+        layout = self.networks.layout
         if writer.layout is None:
             self.networks.reader.check_ran()
-            check_fits(self.networks.layout, self.expected, store)
-        writer.append(self.networks.layout, rows, digest)
-        return rows.columns.get("baseline") if self.answer is not None else None
+            check_fits(layout, self.expected, store)
+        bar.set_description(in_words(layout, self.expected, store is not None))
 
-    def _answer(self, batch: Batch) -> np.ndarray | None:
-        if self.answer is None:
-            return None
-        batch = batch.to(*device_and_dtype(self.networks.model))
-        return baseline_answers(self.answer, batch)
+    def _keep(self, writer: Writer, passed: Passed) -> None:
+        assert passed.rows is not None
+        layout, digest = self.networks.layout, " ".join(passed.digests)
+        if passed.in_place:
+            cast("StoreWriter", writer).adopt(layout, passed.rows, passed.size, digest)
+        else:
+            writer.append(layout, passed.rows, digest)
+
+    def _source(self, client: Client | None) -> Local | Cluster:
+        """Who runs the batches."""
+        asked = self.networks, self.data, self.batch_size, self.answer, self.named
+        if client is None:
+            return Local(*asked)
+        from nbcorr.recording.distributed import Cluster
+
+        return Cluster(client, *asked)
 
     def _sorted_out(self, batch: Batch) -> Batch:
         return batch.sorted_out(self.networks.model, self.named)
@@ -302,6 +326,11 @@ def _as_predictions(baseline: Any) -> Any:
         return baseline
     array = np.asarray(baseline)
     return array.argmax(1) if array.ndim == 2 else array
+
+
+def _digests(writer: Writer) -> list[str]:
+    """One per batch; of batches that a cluster recorded together they stand in one text."""
+    return " ".join(writer.digests).split()
 
 
 def _other_data(store: Path | None, batch: int | None = None) -> str:

@@ -88,6 +88,11 @@ class Watched:
         self._features: np.ndarray | None = None
         self._trained = False
 
+    @property
+    def count(self) -> int:
+        """Samples seen so far."""
+        return self._writer.count
+
     def recording(self) -> xr.Dataset:
         """What was seen so far, as of ``nc.record``; samples are counted from 0.
 

@@ -15,6 +15,7 @@ from nbcorr.network.layers import module_and_call
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label
 from nbcorr.network.units import governor, unit_axis
+from nbcorr.network.wrappers import named_modules
 
 Reader = Callable[[torch.Tensor], Any]
 
@@ -70,7 +71,7 @@ def order_of_layers(
         If a layer does not exist or does not run, a unit is past the layer's last, or the model
         fails on images of this shape before the layers have run.
     """
-    modules = dict(model.named_modules())
+    modules = dict(named_modules(model))
     layers = list(dict.fromkeys(layer for layer, _ in neurons))
     for layer in layers:
         if module_and_call(layer)[0] not in modules:

@@ -18,6 +18,7 @@ from nbcorr import __version__
 from nbcorr.network.hooks import device_and_dtype, evaluating
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import parse_neurons
+from nbcorr.network.wrappers import unwrapped
 from nbcorr.recording.arrays import neuron_coords
 from nbcorr.recording.record import fingerprint
 from nbcorr.visualization.forward import order_of_layers
@@ -109,6 +110,7 @@ def visualize(
     the mean activation over the positions: in a layer before its nonlinearity, positive and
     negative places cancel in it, so name the activation module rather than the convolution.
     """
+    model = unwrapped(model)
     size = _checked_shape(shape)
     _check_arguments(transforms, steps=steps, batch_size=batch_size)
     wanted = parse_neurons(neurons)

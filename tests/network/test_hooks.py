@@ -247,12 +247,12 @@ def test_a_model_is_as_it_was_when_a_recording_stops(error, frozen):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("kind", ["array", "loader"])
+@pytest.mark.parametrize("kind", ["array", "dataset", "loader"])
 def test_random_numbers_drawn_after_a_recording_are_the_same(untouched, images, kind):
     """The user's next draw is what it would have been."""
     dataset = TensorDataset(torch.tensor(images))
     loader = DataLoader(dataset, batch_size=16, generator=torch.Generator().manual_seed(0))
-    data = {"array": images, "loader": loader}[kind]
+    data = {"array": images, "dataset": dataset, "loader": loader}[kind]
     state = torch.get_rng_state()
     nc.record(untouched, data, "all", twins=1, progress=False)
     assert torch.equal(torch.get_rng_state(), state)

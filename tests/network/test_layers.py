@@ -209,7 +209,7 @@ def test_no_neurons_at_all():
         (nn.Sequential(nn.Conv1d(2, 5, 3, padding=1), nn.ReLU()), (3, 2, 40), 5),
         (nn.Sequential(nn.Linear(4, 6), nn.GELU()), (3, 8, 8, 4), 6),
         (nn.Sequential(nn.Linear(4, 6), nn.GELU()), (3, 10, 4), 6),
-        (nn.Sequential(nn.Conv2d(2, 7, 3), nn.Flatten(2), nn.ReLU()), (3, 2, 5, 4), 6),
+        (nn.Sequential(nn.Conv2d(2, 7, 3), nn.Flatten(2), nn.ReLU()), (3, 2, 5, 4), 7),
         (nn.Sequential(nn.Conv2d(2, 7, 3), nn.BatchNorm2d(7), nn.SiLU()), (3, 2, 5, 5), 7),
         (nn.Sequential(nn.Tanh()), (3, 2, 5, 5), 2),
     ],

@@ -110,6 +110,12 @@ def test_quantiles_of_ties_and_infinities(values, share):
         assert found in around
 
 
+def test_a_quantile_at_a_position_does_not_see_the_next():
+    # 0.7 * 10 is more than 7 in floating point.
+    output = torch.tensor([*range(8), *[math.inf] * 3], dtype=torch.float32).reshape(1, 11, 1)
+    assert one("quantile(0.7)")(output, 2).item() == 7
+
+
 def test_a_nan_among_the_positions_is_not_hidden():
     output = torch.randn(2, 3, 4, 4)
     output[1, 2, 0, 3] = math.nan
@@ -213,7 +219,10 @@ def test_the_center_of_patches_is_that_of_the_image():
 def test_cls_is_the_first_token():
     output = torch.randn(2, 7, 3)
     assert torch.equal(one("cls")(output, -1), output[:, 0])
-    assert torch.equal(one("cls")(output, 2, Tokens(prefix=1, grid=(2, 3))), output[:, 0])
+    pooled = one("cls")(output, 2, Tokens(prefix=1, grid=(2, 3)))
+    first = output[:, 0].clone()
+    output.zero_()
+    assert torch.equal(pooled, first)
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,33 @@ def test_recordings_are_those_of_the_plain_model(wrapped, model, images, labels)
         assert got.attrs == expected.attrs
 
 
+def test_exemplars_are_those_of_the_plain_model(wrapped, model, images):
+    got = nc.exemplars(wrapped, images, ["act#2:1", "hidden:3"], k=3, progress=False)
+    expected = nc.exemplars(model, images, ["act#2:1", "hidden:3"], k=3, progress=False)
+    xr.testing.assert_equal(got, expected)
+
+
+def test_neurons_of_a_wrapped_model_are_switched_off(wrapped, model, images):
+    x = torch.tensor(images[:5])
+    model.eval()
+    neurons = ["conv1:2", "act#2:5", "hidden:0", "hidden:11"]
+    with torch.no_grad(), nc.ablate(model, neurons):
+        expected = model(x)
+    with torch.no_grad(), nc.ablate(wrapped, neurons) as off:
+        assert off is wrapped
+        assert torch.equal(off(x), expected)
+    with torch.no_grad():
+        assert not torch.allclose(wrapped(x), expected)
+
+
+def test_images_are_made_for_a_wrapped_model(wrapped, model):
+    quick = {"steps": 2, "progress": False}
+    got = nc.visualize(wrapped, "act#2:1", (1, 8, 8), **quick)
+    np.testing.assert_array_equal(
+        got["image"], nc.visualize(model.eval(), "act#2:1", (1, 8, 8), **quick)["image"]
+    )
+
+
 def test_what_was_compiled_is_compiled_again_after_the_block():
     """Eagerness is torch's own setting, of all threads: the last block to end puts it back."""
     torch.compiler.reset()

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 import nbcorr as nc
+from nbcorr import zoo
 from nbcorr.network.layers import call_label, leaf_modules, resolve_layers
 from tests.conftest import assert_same_traces, traces
-from tests.network.real_models import MODELS, Encoder, build, hf_bert, token_ids, vectors
+from tests.network.real_models import MODELS, Encoder, build, hf_bert, images, token_ids, vectors
 
 # They give images, or states: what has no name of a score is none.
 HEADLESS = ("generator", "transformers deit")
@@ -81,7 +82,7 @@ def literal(net: nn.Module, data) -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "convnext" not in name])
+@pytest.mark.parametrize("name", MODELS)
 def test_every_neuron_of_every_layer_is_what_the_layer_gave(name):
     net, data = build(name)
     expected = literal(net, data)
@@ -96,7 +97,7 @@ def test_every_neuron_of_every_layer_is_what_the_layer_gave(name):
         np.testing.assert_allclose(got, values, rtol=1e-3, atol=1e-4, err_msg=layer)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "convnext" not in name])
+@pytest.mark.parametrize("name", MODELS)
 def test_the_table_of_layers_knows_shapes_and_calls(name):
     net, data = build(name)
     table = nc.layers(net, [data])
@@ -118,6 +119,12 @@ def test_answers_of_classifiers_are_recorded(name):
     assert scores.shape == (5, 6)
     recording = nc.record(net, [data], progress=False)
     np.testing.assert_array_equal(recording.prediction, scores.argmax(1))
+
+
+@pytest.mark.parametrize("name", HEADLESS)
+def test_models_that_classify_nothing_have_no_predictions(name):
+    net, data = build(name)
+    assert "prediction" not in nc.record(net, [data], progress=False).coords
 
 
 @pytest.mark.parametrize(
@@ -183,6 +190,17 @@ def test_torchs_own_encoder_is_recorded_layer_by_layer_with_padding():
             for layer, state in zip(layers, [first_state, hidden, two(first_state)], strict=True):
                 got = recording.activation.sel(layer=layer)[row]
                 np.testing.assert_allclose(got, state[0].mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_trained_efficientnet_of_the_zoo():
+    """Its blocks run one activation module several times each."""
+    net, data = zoo.efficientnet_lite0(), images(size=224, count=2)
+    expected = literal(net, data)
+    recording = nc.record(net, data, "all", progress=False)
+    assert recording.attrs["layers"] == list(expected)
+    assert any("#2" in layer for layer in expected)
+    got = recording.activation.values
+    np.testing.assert_allclose(got, np.concatenate([*expected.values()], 1), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["timm vit", "transformers vit", "torchvision resnet18"])
