@@ -19,7 +19,7 @@ from nbcorr.notebook.commands.parsing import Parser, option_names
 from nbcorr.notebook.commands.session import Session
 
 # The line up to the cursor, also as the right-hand side of an assignment.
-_LINE = re.compile(r"^\s*(?:(?:[\w.,\[\]'\" ]+=\s*)?%)?neurcorr\s+(?P<rest>.*)$")
+_LINE = re.compile(r"^\s*(?:(?:[\w.,\[\]'\" ]+=\s*)?%%?)?neurcorr\s+(?P<rest>.*)$")
 
 
 def completer(session: Session, parsers: dict[str, Parser]) -> Callable[..., Any]:
@@ -169,9 +169,15 @@ def _columns(session: Session, model: str | None) -> list[str]:
 
 
 def _pools(session: Session, model: str | None) -> Iterable[str]:
-    from nbcorr.network.pooling import POOLS
+    from nbcorr.network.pooling import POOLINGS
 
-    return POOLS
+    return POOLINGS
+
+
+def _dtypes(session: Session, model: str | None) -> Iterable[str]:
+    from nbcorr.recording.passes import DTYPES
+
+    return DTYPES
 
 
 def _controls(session: Session, model: str | None) -> Iterable[str]:
@@ -203,6 +209,7 @@ _VALUES: dict[str, Callable[[Session, str | None], Iterable[str]]] = {
     "signals": _columns,
     "strata": lambda session, model: ["auto", "none", *_columns(session, model)],
     "pools": _pools,
+    "dtypes": _dtypes,
     "controls": _controls,
     "corrections": lambda session, model: ["bh", "by"],
     "orders": _orders,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import dis
 import sys
 from types import TracebackType
 from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_magic, magics_class, needs_local_scope
+from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope
 
 from nbcorr.notebook import commands
 from nbcorr.notebook.commands.calls import Call, printable
@@ -25,12 +26,15 @@ class NeurcorrMagics(Magics):
         super().__init__(shell)
         self.session = Session(shell.user_ns, shell.user_ns_hidden)
         self.parser, self.parsers, self.commands = commands.build()
+        self.in_cells = commands.build_cell()
         self.matcher = completer(self.session, self.parsers)
 
     # Not @output_can_be_silenced: that reads the line as Python, which a glob need not be.
     @needs_local_scope
-    @line_magic
-    def neurcorr(self, line: str, local_ns: dict[str, Any] | None = None) -> Any:
+    @line_cell_magic
+    def neurcorr(
+        self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None
+    ) -> Any:
         """Record, correlate and look at neurons, a verb of nbcorr per subcommand.
 
         ::
@@ -42,11 +46,14 @@ class NeurcorrMagics(Magics):
 
         ``%neurcorr --help`` lists the subcommands, ``%neurcorr SUBCOMMAND --help`` the options of
         one. ``x = %neurcorr record`` gives the result; a ``;`` at the end shows nothing of it.
+
+        ``%%neurcorr record`` on top of a cell records whatever forward passes the model makes
+        while the cell runs.
         """
         line, quiet = _without_semicolon(line)
         self.session.local_ns = self.session.user_ns if local_ns is None else local_ns
         try:
-            result = self._run(line, quiet)
+            result = self._run(line, quiet) if cell is None else self._run_cell(line, cell)
         except HelpShown:
             return None
         except Exception as error:
@@ -70,6 +77,37 @@ class NeurcorrMagics(Magics):
         if call.show is not None and not quiet:
             call.show(result)
         return result
+
+    def _run_cell(self, line: str, cell: str) -> Any:
+        parser, parsers, cell_commands = self.in_cells
+        args = parse(parser, parsers, split(line))
+        call = cell_commands[args.subcommand](args, self.session)
+        assert call is not None, "what stands on top of a cell gives something"
+        self.session.check_target(call)
+        model = args.model if args.model in self.session.attached else None
+        watched = None
+        try:
+            with call.run() as watched:
+                self._execute(cell)
+        finally:
+            # Where the cell ended in an error, what was recorded before it is kept.
+            if watched is not None and watched.count:
+                self.session.keep(call, watched.recording(), model)
+        result = watched.recording()
+        self.session.say_line(call, call.block())
+        return result
+
+    def _execute(self, cell: str) -> None:
+        """Run code as a cell of its own would be; errors are the caller's to see."""
+        shell: Any = self.shell
+        code = shell.transform_cell(cell)
+        name = shell.compile.cache(code)
+        statements = shell.compile.ast_parse(code, filename=name).body
+        last = [statements.pop()] if statements and isinstance(statements[-1], ast.Expr) else []
+        local = self.session.local_ns
+        exec(shell.compile(ast.Module(statements, []), name, "exec"), shell.user_ns, local)
+        # A last expression is shown.
+        exec(shell.compile(ast.Interactive(last), name, "single"), shell.user_ns, local)
 
     def _called(self, call: Call, model: str | None) -> Any:
         """What the verb gives; where Ctrl-C cut it short, what there is kept and the cell ended."""

@@ -6,6 +6,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from torch import nn
 
+from nbcorr.network.pooling import POOLINGS
 from tests.notebook.shells import attached, recorded, shell, trained
 
 __all__ = ["attached", "recorded", "shell", "trained"]
@@ -43,8 +44,9 @@ def test_options(attached):
 @pytest.mark.parametrize(
     ("line", "values"),
     [
-        ("record --pool ", ["mean", "max"]),
+        ("record --pool ", POOLINGS),
         ("record --pool=m", ["mean", "max"]),
+        ("record --dtype ", ["float32", "float16"]),
         ("correlate --controls ", ["untrained", "input", "replication", "none"]),
         ("correlate --controls untrained r", ["replication"]),
         ("correlate --strata a", ["auto"]),
@@ -59,7 +61,8 @@ def test_options(attached):
     ],
 )
 def test_values(recorded, line, values):
-    assert offered(recorded, f"%neurcorr {line}") == values
+    assert offered(recorded, f"%neurcorr {line}") == list(values)
+    assert offered(recorded, f"%%neurcorr {line}") == list(values)
 
 
 def test_models(shell):

@@ -16,6 +16,8 @@ _ABOUT = """Which neurons of your network know what the baseline does not. Every
 verb of the same name, keeps the result in a variable, and prints the Python line that does the
 same (after import nbcorr as nc)."""
 
+_ABOUT_CELLS = """What happens in a cell, recorded: the rest of the cell is run as it is."""
+
 
 def build() -> tuple[Parser, dict[str, Parser], dict[str, Command]]:
     """The parser of the whole line, those of the subcommands, and what each subcommand does."""
@@ -29,6 +31,16 @@ def build() -> tuple[Parser, dict[str, Parser], dict[str, Command]]:
         describe(parsers[name])
         commands[name] = command
     return whole, parsers, commands
+
+
+def build_cell() -> tuple[Parser, dict[str, Parser], dict[str, Command]]:
+    """As `build`, of what can stand in the first line of a cell, ``%%neurcorr``."""
+    whole = Parser(prog="%%neurcorr", description=_ABOUT_CELLS)
+    group = whole.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", parser_class=Parser)
+    about = "record whatever forward passes the model makes while the cell runs"
+    parser = group.add_parser("record", help=about, description=f"{about[:1].upper()}{about[1:]}.")
+    _watch(parser)
+    return whole, {"record": parser}, {"record": verbs.watch}
 
 
 def image_shape(text: str) -> tuple[int, int, int]:
@@ -54,12 +66,27 @@ def _layers(p: Parser) -> None:
 
 def _record(p: Parser) -> None:
     _layers_option(p)
-    p.add("--pool", completes="pools", help="how a map becomes one number (default: mean)")
+    _pool_option(p)
     p.add("--twins", type=int, default=5, help="untrained copies (default: %(default)s)")
     p.add("--batch-size", type=int, metavar="N", help="(default: 64)")
+    p.add("--store", metavar="PATH", completes="paths", help="Zarr store (default: in memory)")
+    p.add(
+        "--columns",
+        nargs="+",
+        metavar="COLUMNS",
+        completes="variables",
+        help="table by sample id, or names of entries of the batches (default: none)",
+    )
     p.add("--seed", type=int, help="of the untrained copies (default: 0)")
     p.add("--data", metavar="DATA", completes="variables", help="default: the attached")
     p.add("--baseline", metavar="B", completes="variables", help="default: the attached")
+    _model_option(p)
+    _name(p, "recording")
+
+
+def _watch(p: Parser) -> None:
+    _layers_option(p)
+    _pool_option(p)
     _model_option(p)
     _name(p, "recording")
 
@@ -189,6 +216,16 @@ def _layers_option(p: Parser) -> None:
         completes="layers",
         help="names, globs, kinds, all or auto (default: auto, the activation modules)",
     )
+
+
+def _pool_option(p: Parser) -> None:
+    p.add(
+        "--pool",
+        nargs="+",
+        completes="pools",
+        help="how a map becomes one number, one way or several (default: mean)",
+    )
+    p.add("--dtype", completes="dtypes", help="float32 or float16 (default: float32)")
 
 
 def _neurons(p: Parser) -> None:

@@ -37,9 +37,16 @@ class Call:
 
     def line(self) -> str:
         """The call as the line of Python a person would write."""
+        return f"{self.target} = {self._expression()}"
+
+    def block(self) -> str:
+        """The call as a ``with`` block around somebody's own code."""
+        return f"with {self._expression()} as watched: ...\n{self.target} = watched.recording()"
+
+    def _expression(self) -> str:
         parts = [_text(value) for value in self.positional]
         parts += [f"{name}={_text(value)}" for name, value in self.options.items()]
-        return f"{self.target} = nc.{self.verb}({', '.join(parts)})"
+        return f"nc.{self.verb}({', '.join(parts)})"
 
     def run(self) -> Any:
         """What the verb gives."""

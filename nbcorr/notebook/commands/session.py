@@ -169,13 +169,13 @@ class Session:
         """One line to the user; a comment, so that what is printed stays Python."""
         print(f"# {printable(text)}")
 
-    def say_line(self, call: Call) -> None:
-        """The Python line that does the same, with the import it needs the first time."""
+    def say_line(self, call: Call, text: str = "") -> None:
+        """The Python that does the same, with the import it needs the first time."""
         import nbcorr
 
         known = self._import_said or self.local_ns.get("nc", self.user_ns.get("nc")) is nbcorr
         self._import_said = True
-        print(call.line() + ("" if known else "  # import nbcorr as nc"))
+        print((text or call.line()) + ("" if known else "  # import nbcorr as nc"))
 
     def _results_of(self, model: str | None) -> Attachment:
         if model is None and self.current is None:

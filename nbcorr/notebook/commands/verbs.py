@@ -32,14 +32,28 @@ def record(args: Namespace, session: Session) -> Call:
     baseline = _variable(args, session, attachment, "baseline")
     options = given(
         layers=_one_or_more(args.layers or attachment.layers or ["auto"]),
-        pool=args.pool,
+        pool=_one_or_more(args.pool) if args.pool else None,
         baseline=baseline,
+        store=args.store,
+        columns=_table(args.columns, session),
         twins=args.twins,
         batch_size=args.batch_size,
+        dtype=args.dtype,
         seed=args.seed,
     )
     positional = [session.model(attachment), _data(args, session, attachment)]
     return Call("record", positional, options, "recording", args.name)
+
+
+def watch(args: Namespace, session: Session) -> Call:
+    """The forward passes that the model makes in a cell."""
+    attachment = session.attachment(args.model)
+    options = given(
+        layers=_one_or_more(args.layers or attachment.layers or ["auto"]),
+        pool=_one_or_more(args.pool) if args.pool else None,
+        dtype=args.dtype,
+    )
+    return Call("watch", [session.model(attachment)], options, "recording", args.name)
 
 
 def correlate(args: Namespace, session: Session) -> Call:
@@ -181,6 +195,15 @@ def _column(name: str | None, recording: Ref, session: Session) -> Any:
     if name in (None, "auto", "none") or name in recording.value.variables:
         return name
     return session.variable(name) if name in session.names() else name
+
+
+def _table(names: list[str] | None, session: Session) -> Any:
+    """A table of the user's by its variable, else the names of entries of the batches."""
+    if names is None:
+        return None
+    if len(names) == 1 and names[0] in session.names():
+        return session.variable(names[0])
+    return names
 
 
 def _columns(names: list[str] | None, recording: Ref, session: Session) -> Any:
