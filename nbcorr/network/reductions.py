@@ -66,7 +66,7 @@ def _quantile_of(places: torch.Tensor, share: float) -> torch.Tensor:
     if count == 0:
         return torch.full(places.shape[:-1], torch.nan, device=places.device)
     ordered = _sorted(places.to(_wide(places)))
-    # 0.7 * 10 is 7.000000000000001: no place between two, and an infinity above would count.
+    # 0.28 * 25 is 7.000000000000001: no place between two, and an infinity above would count.
     place = round(share * (count - 1), 9)
     low, weight = int(place), place % 1
     below, above = ordered[..., low], ordered[..., low + 1 if weight else low]

@@ -111,9 +111,9 @@ def test_quantiles_of_ties_and_infinities(values, share):
 
 
 def test_a_quantile_at_a_position_does_not_see_the_next():
-    # 0.7 * 10 is more than 7 in floating point.
-    output = torch.tensor([*range(8), *[math.inf] * 3], dtype=torch.float32).reshape(1, 11, 1)
-    assert one("quantile(0.7)")(output, 2).item() == 7
+    # 0.28 * 25 is more than 7 in floating point.
+    output = torch.tensor([*range(8), *[math.inf] * 18], dtype=torch.float32).reshape(1, 26, 1)
+    assert one("quantile(0.28)")(output, 2).item() == 7
 
 
 def test_a_nan_among_the_positions_is_not_hidden():

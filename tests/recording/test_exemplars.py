@@ -278,5 +278,10 @@ def test_padding_is_no_exemplar_and_texts_may_differ_in_length():
     np.testing.assert_allclose(found["activation"].values[0], np.array(tallest)[order], rtol=1e-5)
     assert "mask" not in found
     assert "image" not in found
-    # Short texts, so that no places are drawn: more padding changes nothing at all.
-    xr.testing.assert_allclose(exemplars_of(texts[:-2], 0), exemplars_of(texts[:-2], 6))
+    # Of texts so short that no places are drawn, more padding changes nothing at all.
+    found = exemplars_of(texts[:-2], 0)
+    xr.testing.assert_allclose(exemplars_of(texts[:-2], 6), found)
+    with torch.no_grad():
+        values = net.hidden(net.embed(torch.tensor(np.concatenate(texts[:-2]))))
+    limits = np.quantile(values.numpy()[:, [1, 2]], 0.99, axis=0)
+    np.testing.assert_allclose(found["threshold"], limits, rtol=1e-5)
