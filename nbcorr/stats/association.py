@@ -31,7 +31,8 @@ COUNTS = 1 << 17  # neurons times strata times signals whose whole numbers are k
 NEURONS = 8  # at least
 RANKED = 1 << 16  # values ranked at a time: with what is made of them they stay in the cache
 APART = ("tied", "z_unstratified", "skewness", "skewness_unstratified")
-SHARES = 4  # blocks for each thread, if neurons are many
+TOGETHER = 1 << 12  # neurons of a block, at most, where there is one thread
+SHARES = 2  # blocks for each of several threads
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def _by_counts(
 
 def _blocks(n_rows: int, most: int, threads: int) -> list[slice]:
     """Rows in blocks of even size, bounded, and enough of them for all threads."""
-    most = min(most, -(-n_rows // (SHARES * max(1, threads))))
+    most = min(most, TOGETHER if threads < 2 else -(-n_rows // (SHARES * threads)))
     n_blocks = -(-n_rows // max(NEURONS, most))
     bounds = [n_rows * i // max(1, n_blocks) for i in range(n_blocks + 1)]
     return [slice(*pair) for pair in pairwise(bounds)]

@@ -93,6 +93,24 @@ def transpose(rows, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def count_off(rows, mode, codes, inside, sums):  # type: ignore[no-untyped-def]
+    """How many values of each row are off its mode, by stratum; of all, and how many are larger."""
+    whole = (codes == 0).all()
+    for row in range(len(rows)):
+        values, usual = rows[row], mode[row]
+        off, above = 0, 0
+        for value in values:
+            off += value != usual
+            above += value > usual
+        sums[0, row], sums[1, row] = off, above
+        if whole:
+            inside[row, 0] = off
+        else:
+            for i in range(len(values)):
+                inside[row, codes[i]] += values[i] != usual
+
+
+@numba.njit(nogil=True, cache=True)
 def bin_rows(rows, low, high, per_unit, strata, bins, counts):  # type: ignore[no-untyped-def]
     """`preview.bin_rows`, compiled."""
     n_rows, n = rows.shape

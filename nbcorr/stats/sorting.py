@@ -23,6 +23,7 @@ from nbcorr.stats.ranks import row_blocks, tie_bounds
 COMPILE_ABOVE = 2_000_000  # values: with fewer, NumPy is done before numba has loaded
 LOADED = 20  # times fewer values pay once it has loaded
 COUNTED_BLOCK = 1 << 17  # values sorted at a time: they stay in the second-level cache
+VECTOR_BLOCK = 1 << 19  # the same where each row is sorted by itself: only float16 is copied
 RADIX_FROM = 1024  # values in a row: with fewer, emptying the buckets costs more than sorting
 COUNTABLE = 2_000_000  # samples: n^3 fits into int64
 LEANABLE = 90_000  # samples: so does n^4 / 8
@@ -152,7 +153,8 @@ def count_parts(rows: np.ndarray, parts: Parts, compile_it: bool) -> np.ndarray:
     n_parts, n_signals = parts.starts.shape
     out = np.zeros((n_parts, n_signals - 1, len(rows), len(Counts._fields)), dtype=np.int64)
     vectors = compile_it and rows.dtype in (np.float16, np.float32) and fastest_sort() == "vector"
-    for block in row_blocks(len(rows), rows.shape[1], COUNTED_BLOCK):
+    together = VECTOR_BLOCK if vectors else COUNTED_BLOCK
+    for block in row_blocks(len(rows), rows.shape[1], together):
         if vectors:
             _count_by_vectors(rows[block], parts, out[:, :, block])
         else:

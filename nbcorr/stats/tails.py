@@ -13,7 +13,8 @@ import numpy as np
 from scipy.special import betainc, gammaincc, gammaln, ndtr
 
 from nbcorr.stats.design import Design
-from nbcorr.stats.ranks import midranks, row_blocks
+from nbcorr.stats.ranks import as_real, midranks, row_blocks
+from nbcorr.stats.sorting import compiled
 
 # Below this skewness the normal tail serves; above it a sparse neuron's can be off by powers of 10.
 SKEWED = 0.2
@@ -247,14 +248,35 @@ class Sparsity(NamedTuple):
 
 def sparsity_of(rows: np.ndarray, design: Design) -> Sparsity:
     """What is rare in neurons; where no value holds most samples, off the median."""
-    mode = np.zeros(len(rows), dtype=rows.dtype)
-    other = 2 * np.count_nonzero(rows, axis=1) >= rows.shape[1]
-    middle = rows.shape[1] // 2
-    mode[other] = np.partition(rows[other], middle, axis=1)[:, middle]
-    off = rows != mode[:, None]
-    inside = [np.count_nonzero(off[:, samples], axis=1) for samples in design.strata]
-    above = np.count_nonzero(rows > mode[:, None], axis=1)
-    return Sparsity(np.stack(inside, axis=1), np.count_nonzero(off, axis=1), above)
+    values = as_real(rows)
+    mode = np.zeros(len(values), dtype=values.dtype)
+    found = _sparsity(values, mode, design)
+    other = 2 * found.total >= values.shape[1]
+    if other.any():
+        middle = values.shape[1] // 2
+        mode = np.partition(values[other], middle, axis=1)[:, middle]
+        for column, own in zip(found, _sparsity(values[other], mode, design), strict=True):
+            column[other] = own
+    return found
+
+
+def _sparsity(rows: np.ndarray, mode: np.ndarray, design: Design) -> Sparsity:
+    """How many samples of each row are off its `mode`."""
+    if not compiled(rows.size):
+        off = rows != mode[:, None]
+        each = [np.count_nonzero(off[:, samples], axis=1) for samples in design.strata]
+        above = np.count_nonzero(rows > mode[:, None], axis=1)
+        return Sparsity(np.stack(each, axis=1), np.count_nonzero(off, axis=1), above)
+    from nbcorr.stats import rowsums
+
+    # What is in no stratum is counted as one more.
+    codes = np.full(rows.shape[1], len(design.strata))
+    for h, samples in enumerate(design.strata):
+        codes[samples] = h
+    inside = np.zeros((len(rows), len(design.strata) + 1), dtype=np.int64)
+    sums = np.empty((2, len(rows)), dtype=np.int64)
+    rowsums.count_off(np.ascontiguousarray(rows), mode, codes, inside, sums)
+    return Sparsity(inside[:, :-1], *sums)
 
 
 def hits_p(

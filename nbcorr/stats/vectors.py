@@ -6,6 +6,7 @@ instruction; elsewhere the sort built on them does not pay (see `vectorised`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ REGISTER, MASK = ir.VectorType(INT32, LANES), ir.VectorType(INT1, LANES)
 UNKNOWN = ir.Constant(REGISTER, ir.Undefined)
 
 
+@functools.cache
 def vectorised() -> bool:
     """Whether this processor, by this LLVM, compresses a register in one instruction."""
     new = llvm.llvm_version_info[0] >= LLVM_WITH_COMPRESS

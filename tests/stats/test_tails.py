@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from nbcorr.stats import sorting, tails
 from nbcorr.stats.association import associate
-from nbcorr.stats.design import make_design
+from nbcorr.stats.design import Design, make_design
 from nbcorr.stats.multiple import fdr
 from nbcorr.stats.ranks import tie_term
 from nbcorr.stats.tails import (
@@ -203,3 +204,21 @@ def test_p_is_not_far_above_that_of_permutation():
     permutation = (1 + (null >= observed).sum()) / 20001
     found = associate(row[None], positive).p[0]
     assert permutation / 3 <= found <= max(8 * permutation, 1e-3)
+
+
+@pytest.mark.parametrize("compiled", [False, True] if sorting.numba_available() else [False])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "i4"])
+def test_sparsity_is_counted_off_the_commonest_value(compiled, dtype, monkeypatch):
+    rng = np.random.default_rng(4)
+    rows = np.round(3 * rng.normal(size=(12, 90))) * (rng.random((12, 90)) < 0.4)
+    rows[::3] = np.where(rows[::3] == 0, 2, rows[::3])
+    rows = rows.astype(dtype)
+    modes = np.where(np.arange(12) % 3, 0, 2)
+    classes = np.arange(90) % 3
+    monkeypatch.setattr(tails, "compiled", lambda size: compiled)
+    for strata in ([np.arange(90)], [np.flatnonzero(classes == c) for c in (0, 2)]):
+        found = sparsity_of(rows, Design(np.zeros(90), True, tuple(strata), None, None))
+        off = rows != modes[:, None]
+        assert np.array_equal(found.off.T, [off[:, own].sum(axis=1) for own in strata])
+        assert np.array_equal(found.total, off.sum(axis=1))
+        assert np.array_equal(found.above, (rows > modes[:, None]).sum(axis=1))
