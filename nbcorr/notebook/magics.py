@@ -95,6 +95,8 @@ class NeurcorrMagics(Magics):
                 self.session.keep(call, watched.recording(), model)
         result = watched.recording()
         self.session.say_line(call, call.block())
+        if result.attrs["training"]:
+            self.session.say("the model was in training mode; model.eval() first, to see it answer")
         return result
 
     def _execute(self, cell: str) -> None:

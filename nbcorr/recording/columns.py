@@ -38,7 +38,7 @@ def by_sample(name: str, values: Any, ids: np.ndarray) -> np.ndarray:
         raise ValueError(f"{name} has two values for sample {twice!r}; expected one")
     at = labelled.index.get_indexer(pd.Index(ids))
     if (at < 0).any():
-        missing = ids[at < 0]
+        missing = ids[at < 0].tolist()
         raise ValueError(
             f"{name} has no value for {len(missing)} of {len(ids)} samples, first {missing[0]!r}; "
             f"{unknown('sample', missing[0], labelled.index[:1000])}"
@@ -101,7 +101,7 @@ def _by_position(name: str, values: np.ndarray, ids: np.ndarray) -> np.ndarray:
     check_length(name, values, len(ids))
     if not np.array_equal(ids, np.arange(len(ids))):
         raise ValueError(
-            f"the samples have ids of their own ({ids[0]!r} …) and {name} has none to be matched "
+            f"the samples have ids of their own ({ids.tolist()[0]!r} …) and {name} has none to be matched "
             f"by; expected pandas.Series({name}, index=ids)"
         )
     return values

@@ -16,7 +16,6 @@ from PIL import Image
 from torch import nn
 
 import nbcorr as nc
-from nbcorr.notebook.commands.session import hook_count
 from tests.conftest import assert_same_traces, traces
 from tests.notebook.shells import Digits, attached, recorded, shell, trained
 
@@ -416,43 +415,3 @@ def test_loading_imports_no_torch():
 
 def test_without_the_percent_sign_too(attached):
     assert "Digits" in attached.ok("neurcorr status").out
-
-
-def test_a_cell_is_recorded_as_its_own_loop_runs(attached):
-    ran = attached.ok(
-        "%%neurcorr record --layers features.2 hidden --pool mean max --name seen\n"
-        "import torch\n"
-        "with torch.no_grad():\n"
-        "    for start in range(0, 90, 32):\n"
-        "        last = model(torch.tensor(digits[0][start:min(start + 32, 90)]))\n"
-        "last.shape"
-    )
-    assert "[26, 10]" in ran.out
-    options = 'layers=["features.2", "hidden"], pool=["mean", "max"]'
-    assert f"with nc.watch(model, {options}) as watched: ..." in ran.out
-    assert "seen = watched.recording()" in ran.out
-    seen, model = attached.ns["seen"], attached.ns["model"]
-    expected = nc.record(
-        model,
-        attached.ns["digits"][0][:90],
-        ["features.2", "hidden"],
-        ["mean", "max"],
-        progress=False,
-    )
-    np.testing.assert_allclose(seen["activation"], expected["activation"], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(seen["prediction"], expected["prediction"])
-    assert hook_count(model) == 0
-
-
-def test_a_cell_that_fails_keeps_what_it_had_recorded(attached):
-    ran = attached.run("%%neurcorr record\nimport torch\nmodel(torch.tensor(digits[0][:7]))\n1 / 0")
-    assert isinstance(ran.error, ZeroDivisionError)
-    assert attached.ns["recording"].sizes["sample"] == 7
-    assert hook_count(attached.ns["model"]) == 0
-
-
-def test_a_cell_without_a_forward_pass_is_refused(attached):
-    message = attached.refused("%%neurcorr record\nx = 1")
-    assert "made no forward pass in the block" in message
-    assert attached.ns["x"] == 1
-    assert "no subcommand 'top'" in attached.refused("%%neurcorr top\nx = 1")

@@ -1,0 +1,236 @@
+"""What ``nc.record`` keeps beside plain means: poolings, columns, half precision, partial runs."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+import nbcorr as nc
+
+
+def test_several_poolings_in_one_pass_are_each_as_alone(untouched, images):
+    pools = ["mean", "max", "quantile(0.25)", "center"]
+    together = nc.record(untouched, images, "all", pools, twins=1, progress=False)
+    assert together["activation"].dims == ("pool", "sample", "neuron")
+    assert together["activation_twin"].dims == ("twin", "pool", "sample", "neuron")
+    assert together["pool"].values.tolist() == together.attrs["pool"] == pools
+    for pool in pools:
+        alone = nc.record(untouched, images, "all", pool, twins=1, progress=False)
+        one = together.sel(pool=pool)
+        np.testing.assert_array_equal(one["activation"], alone["activation"])
+        np.testing.assert_array_equal(one["activation_twin"], alone["activation_twin"])
+        assert alone.attrs["pool"] == pool
+
+
+def test_one_of_several_poolings_is_asked_for_and_used(model, images, labels):
+    both = nc.record(
+        model, (images, labels), "relu", ["mean", "max"], baseline=labels * 0, progress=False
+    )
+    for verb in (nc.correlate, nc.selectivity):
+        with pytest.raises(ValueError, match=r"the poolings mean, max.*recording.sel\(pool='mean'"):
+            verb(both)
+    one = nc.record(model, (images, labels), "relu", "max", baseline=labels * 0, progress=False)
+    chosen = nc.correlate(both.sel(pool="max"), strata=None)
+    xr.testing.assert_identical(chosen, nc.correlate(one, strata=None))
+    assert chosen.attrs["pool"] == "max"
+    with nc.ablate(model, ["relu:1"], "mean", recording=both.sel(pool="mean")):
+        pass
+    with pytest.raises(ValueError, match="pooled by 'max'; how='mean' expects 'mean'"):
+        nc.ablate(model, ["relu:1"], "mean", recording=both.sel(pool="max")).__enter__()
+
+
+def test_half_precision_is_rounded_once(model, images):
+    whole = nc.record(model, images, "all", progress=False)["activation"]
+    half = nc.record(model, images, "all", dtype="float16", progress=False)["activation"]
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(half, whole.astype(np.float16))
+    with pytest.raises(ValueError, match="dtype is 'int8'; expected 'float32' or 'float16'"):
+        nc.record(model, images, dtype="int8", progress=False)
+
+
+def test_the_margin_is_the_labels_score_less_the_highest_other(model, images, labels):
+    recording = nc.record(model, (images, labels), progress=False)
+    model.eval()
+    with torch.no_grad():
+        scores = model(torch.tensor(images)).numpy()
+    expected = [
+        row[label] - max(s for i, s in enumerate(row) if i != label)
+        for row, label in zip(scores, labels, strict=True)
+    ]
+    np.testing.assert_allclose(recording["margin"], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(recording["margin"] > 0, recording["prediction"] == labels)
+
+
+class Broken(nn.Module):
+    """A unit that is no number on some samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.act, self.tail = nn.ReLU(), nn.Hardtanh(-100, 100)
+
+    def forward(self, x):
+        y = self.act(x).clone()
+        y[x[:, 0] > 0.5, 1] = float("nan")
+        return self.tail(y)
+
+
+def test_values_that_are_no_numbers_are_counted_and_said():
+    x = torch.rand(50, 4)
+    with pytest.warns(UserWarning, match=r"1 of 8 neurons gave NaN or infinite values"):
+        recording = nc.record(Broken(), x, ["act", "tail"], batch_size=16, progress=False)
+    broken = int((x[:, 0] > 0.5).sum())
+    assert recording["nonfinite"].sel(layer="act").values.tolist() == [0, 0, 0, 0]
+    assert recording["nonfinite"].sel(layer="tail").values.tolist() == [0, broken, 0, 0]
+
+
+def test_no_warning_where_all_is_finite(model, images):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recording = nc.record(model, images * 1e4, progress=False)
+    assert not recording["nonfinite"].any()
+
+
+class Tokens(nn.Module):
+    """A model that takes names, as transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.act = nn.Embedding(20, 6), nn.GELU()
+
+    def forward(self, input_ids, attention_mask=None):
+        return self.act(self.embed(input_ids)).mean(1)
+
+
+def token_batches():
+    generator = torch.Generator().manual_seed(0)
+    for start in (0, 5):
+        yield {
+            "input_ids": torch.randint(0, 20, (5, 7), generator=generator),
+            "attention_mask": torch.ones(5, 7, dtype=torch.long),
+            "label": torch.arange(start, start + 5) % 2,
+            "id": [f"t{i}" for i in range(start, start + 5)],
+            "site": ["north"] * 3 + ["south"] * 2,
+            "age": np.arange(start, start + 5),
+        }
+
+
+def test_what_the_model_does_not_take_becomes_a_column():
+    recording = nc.record(Tokens(), list(token_batches()), "act", progress=False)
+    assert recording["site"].values.tolist() == (["north"] * 3 + ["south"] * 2) * 2
+    assert recording["age"].values.tolist() == list(range(10))
+    assert recording["sample"].values.tolist() == [f"t{i}" for i in range(10)]
+    assert recording["label"].values.tolist() == [0, 1] * 5
+
+
+class Greedy(Tokens):
+    def forward(self, input_ids, **rest):
+        assert "age" not in rest
+        return super().forward(input_ids, rest["attention_mask"])
+
+
+def test_columns_of_a_model_that_takes_anything_are_named():
+    recording = nc.record(Greedy(), token_batches(), "act", columns=["age", "site"], progress=False)
+    assert recording["age"].values.tolist() == list(range(10))
+    with pytest.raises(ValueError, match="no column 'aeg'; did you mean 'age'"):
+        nc.record(Greedy(), token_batches(), "act", columns=["aeg"], progress=False)
+
+
+def test_tables_are_laid_beside_by_id(model, images):
+    ids = np.array([f"i{i}" for i in range(40)])
+    frame = pd.DataFrame({"age": np.arange(40), "site": ["a", "b"] * 20}, index=ids)
+    for columns in (
+        frame,
+        frame.sample(frac=1, random_state=0),
+        xr.Dataset({name: ("sample", frame[name].values) for name in frame}, {"sample": ids}),
+    ):
+        recording = nc.record(
+            model, (images, np.zeros(40, int), ids), columns=columns, progress=False
+        )
+        assert recording["age"].values.tolist() == list(range(40))
+        assert recording["site"].values.tolist() == ["a", "b"] * 20
+    with pytest.raises(ValueError, match="age has no value for 1 of 40 samples, first 'i39'"):
+        nc.record(model, (images, np.zeros(40, int), ids), columns=frame.iloc[:39], progress=False)
+
+
+class Named(TorchDataset):
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, at):
+        return self.images[at], at % 3, f"i{at}"
+
+
+def test_a_baseline_by_id_survives_a_loader_that_shuffles(model, images):
+    answers = pd.Series(np.arange(40) % 2, index=[f"i{i}" for i in range(40)])
+    loader = DataLoader(Named(images), batch_size=7, shuffle=True)
+    recording = nc.record(model, loader, baseline=answers, progress=False)
+    at = [int(name[1:]) for name in recording["sample"].values]
+    assert at != sorted(at)
+    np.testing.assert_array_equal(recording["baseline"], np.array(at) % 2)
+    with pytest.raises(ValueError, match="the samples have ids of their own"):
+        nc.record(model, loader, baseline=answers.values, progress=False)
+
+
+def test_the_batches_before_an_error_are_not_lost(untouched, images):
+    images = images.copy()
+    images[25, 0, 3, 3] = np.nan
+    with pytest.raises(ValueError, match="sample 25 has NaN") as caught:
+        nc.record(untouched, images, batch_size=8, baseline=np.zeros(40), progress=False)
+    partial = caught.value.recording
+    assert partial.sizes["sample"] == 24
+    assert partial.attrs["interrupted"] == 1
+    assert "the 24 samples before it" in caught.value.__notes__[-1]
+    whole = nc.record(untouched, images[:24], batch_size=8, progress=False)
+    np.testing.assert_array_equal(partial["activation"], whole["activation"])
+
+
+class Endless(TorchDataset):
+    """More samples than any memory holds."""
+
+    def __len__(self):
+        return 10**12
+
+    def __getitem__(self, at):
+        return torch.full((1, 8, 8), float(at % 5))
+
+
+def test_what_cannot_fit_is_said_after_one_batch(untouched):
+    ran = []
+    handle = untouched.conv1.register_forward_pre_hook(
+        lambda module, args: ran.append(len(args[0]))
+    )
+    with pytest.raises(MemoryError, match=r"neurons x 1,000,000,000,000 samples, .* TB in memory"):
+        nc.record(untouched, Endless(), batch_size=4, progress=False)
+    handle.remove()
+    assert ran == [4]
+
+
+def test_the_bar_says_what_the_recording_takes(model, images, capsys):
+    nc.record(model, images, "all")
+    assert "neurons x 40 samples" in capsys.readouterr().err
+
+
+def test_a_model_that_works_in_place_changes_nobodys_inputs():
+    x = torch.randn(6, 3)
+    given = x.clone()
+    net = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2))
+    recording = nc.record(net, x, "all", twins=1, baseline=lambda b: b[:, 0] < 0, progress=False)
+    assert torch.equal(x, given)
+    np.testing.assert_array_equal(recording["baseline"], given[:, 0] < 0)
+    from nbcorr.network.twins import untrained_twin
+
+    with torch.no_grad():
+        expected = untrained_twin(net, 0)(given.clone())
+    got = recording["activation_twin"].sel(layer="1")[0]
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
