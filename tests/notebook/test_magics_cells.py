@@ -9,6 +9,8 @@ import nbcorr as nc
 from nbcorr.notebook.commands.session import hook_count
 from tests.notebook.shells import attached, shell, trained
 
+__all__ = ["attached", "shell", "trained"]
+
 
 def test_a_cell_is_recorded_as_its_own_loop_runs(attached):
     ran = attached.ok(
