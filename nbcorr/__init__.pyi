@@ -11,6 +11,8 @@ from .notebook.explore import explore as explore
 from .notebook.report import report as report
 from .recording.arrays import from_arrays as from_arrays
 from .recording.exemplars import exemplars as exemplars
+from .recording.opening import open_recording as open_recording
+from .recording.opening import save_recording as save_recording
 from .recording.record import record as record
 from .recording.watch import watch as watch
 from .selectivity.index import selectivity as selectivity

@@ -280,8 +280,12 @@ def _as_tensor(value: Any) -> torch.Tensor:
         return value
     if isinstance(value, xr.DataArray):
         value = value.values
+    array = np.asarray(value)
+    if array.ndim and (min(array.strides) < 0 or not array.flags.writeable):
+        # What torch takes no view of: reversed arrays, those mapped read-only.
+        array = array.copy()
     try:
-        return torch.as_tensor(np.asarray(value))
+        return torch.as_tensor(array)
     except TypeError:
         raise TypeError(
             f"a batch holds {type(value).__name__} that is no array; expected numbers"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -88,3 +90,36 @@ def test_an_input_called_ids_is_no_sample_id():
     batch = next(batches([{"ids": torch.zeros(5, 3, dtype=torch.long), "id": IDS}]))
     assert list(batch.inputs) == ["ids"]
     assert batch.sample.tolist() == IDS.tolist()
+
+
+def test_views_that_torch_does_not_take():
+    array = np.arange(12, dtype=np.float32).reshape(4, 3)
+    frozen = array.copy()
+    frozen.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (reversed_,) = batches(array[::-1, ::-1])
+        (mapped,) = batches(frozen)
+    np.testing.assert_array_equal(reversed_.inputs, array[::-1, ::-1])
+    np.testing.assert_array_equal(mapped.inputs, array)
+
+
+def test_equal_batches_have_equal_digests():
+    def one(x, y=None, ids=None):
+        (batch,) = batches((x, y, ids) if ids is not None else (x, y) if y is not None else x)
+        return batch.digest()
+
+    x, y = np.ones((2, 3)), np.arange(2)
+    assert one(x) == one(x.copy()) == one(torch.ones(2, 3, dtype=torch.float64))
+    different = [
+        one(x),
+        one(x.astype(np.float32)),
+        one(x + 1e-12),
+        one(x.reshape(2, 3, 1)),
+        one(x, y),
+        one(x, y + 1),
+        one(x, y, np.array(["a", "b"])),
+        one(x, y, np.array(["a", "c"])),
+    ]
+    assert len(set(different)) == len(different)
+    assert one(x, y, np.array(["a", "b"], dtype=object)) == one(x, y, np.array(["a", "b"]))
