@@ -95,8 +95,8 @@ class Cluster:
         waiting: deque[tuple[Part, Future]] = deque()
         try:
             while True:
-                most = _TASKS_PER_WORKER * self._workers()
-                for part in itertools.islice(parts, most - len(waiting)):
+                room = _TASKS_PER_WORKER * self._workers() - len(waiting)
+                for part in itertools.islice(parts, max(0, room)):
                     task = self._submit(run_part, replica, part, self._networks.layout)
                     waiting.append((part, task))
                 if not waiting:
