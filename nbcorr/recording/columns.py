@@ -101,7 +101,7 @@ def _by_position(name: str, values: np.ndarray, ids: np.ndarray) -> np.ndarray:
     check_length(name, values, len(ids))
     if not np.array_equal(ids, np.arange(len(ids))):
         raise ValueError(
-            f"the samples have ids of their own ({ids.tolist()[0]!r} …) and {name} has none to be matched "
-            f"by; expected pandas.Series({name}, index=ids)"
+            f"the samples have ids of their own ({ids.tolist()[0]!r} …) and {name} has none to be "
+            f"matched by; expected pandas.Series({name}, index=ids)"
         )
     return values
