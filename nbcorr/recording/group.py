@@ -176,7 +176,7 @@ def _read(folder: Path, name: str, own: dict[str, Any]) -> xr.Variable:
 
     try:
         array: Any = zarr.open_array(str(folder / name), mode="r", zarr_format=3)
-        dims = array.metadata.dimension_names
+        dims = array.metadata.dimension_names or ()
         _check_chunks(folder / name, array.shape, array.chunks, array.dtype)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(

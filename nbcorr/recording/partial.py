@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
-from nbcorr.recording.arrays import with_relative_performance
+from nbcorr.recording.arrays import labelled
 from nbcorr.recording.flat import FORMAT, as_json, as_text_or_numbers, check_format
 from nbcorr.recording.journal import Journal, Record
 from nbcorr.recording.planes import lazy, stacked
@@ -77,7 +76,7 @@ class Partial:
         self.digests: list[str] = []
         self.chunked = 0
         self.attrs: dict[str, Any] = {}
-        self._nonfinite: np.ndarray | None = None
+        self._nonfinite: Any = 0
         self._names: list[str] = []
         self._journal = Journal(folder / "journal")
         for record in self._journal.records():
@@ -154,43 +153,18 @@ class Partial:
         if self.layout is None or not self.count:
             raise ValueError(f"{self.folder} holds no samples yet; expected at least one batch")
         known = {"sample": np.arange(self.count), **self.columns(), **columns}
-        for name, values in known.items():
-            if np.shape(values) != (self.count,):
-                raise ValueError(
-                    f"column {name!r} has shape {np.shape(values)}; expected one value for each "
-                    f"of {self.count} samples"
-                )
-        per_sample = {name: ("sample", as_text_or_numbers(v)) for name, v in known.items()}
-        coords: dict[Any, Any] = {**_neuron_coords(self.layout), **per_sample}
-        if len(self.layout.pools) > 1:
-            coords["pool"] = ("pool", np.array(self.layout.pools))
-        if self.layout.features:
-            coords["feature"] = ("feature", np.array(self.layout.features))
-        dataset = xr.Dataset(dict(self._variables()), coords, attrs)
-        return with_relative_performance(dataset)
-
-    def _variables(self) -> Iterator[tuple[str, xr.Variable]]:
-        assert self.layout is not None
         planes = self.slabs.planes(self.sizes, self.chunked)
         height = self.slabs.chunk(self.count)[0]
-        for name, lead in self.slabs.leads.items():
-            own, planes = planes[: int(np.prod(lead))], planes[int(np.prod(lead)) :]
-            dims = ("twin", "pool")[: len(lead)] if name == "activation_twin" else ("pool",)
-            array = xr.Variable(
-                (*dims[: len(lead)], "neuron", "sample"), stacked(own, lead, height)
-            )
-            yield name, array.transpose(..., "sample", "neuron")
-        pools, n_neurons = len(self.layout.pools), self.layout.n_neurons
-        nonfinite = self._nonfinite
-        if nonfinite is None:
-            nonfinite = np.zeros(pools * n_neurons, np.int64)
-        if pools > 1:
-            yield "nonfinite", xr.Variable(("pool", "neuron"), nonfinite.reshape(pools, -1))
-        else:
-            yield "nonfinite", xr.Variable("neuron", nonfinite)
+        features = None
         if self.layout.features:
             features = lazy(self.slabs.feature_plane(self.count), self.slab)
-            yield "input", xr.Variable(("sample", "feature"), features)
+        return labelled(
+            self.layout,
+            stacked(planes, (len(planes),), height).transpose(0, 2, 1),
+            features,
+            {name: as_text_or_numbers(values) for name, values in known.items()},
+            self._nonfinite,
+        ).assign_attrs(attrs)
 
     def _add(self, record: Record) -> None:
         self._journal.append(record)
@@ -213,28 +187,13 @@ class Partial:
 
     def _count_nonfinite(self, record: Record) -> None:
         assert self.layout is not None
-        if "where" in record.arrays and len(record.arrays["where"]):
-            if self._nonfinite is None:
-                shape = len(self.layout.pools) * self.layout.n_neurons
-                self._nonfinite = np.zeros(shape, np.int64)
-            self._nonfinite[record.arrays["where"]] += record.arrays["counts"]
+        if len(record.arrays.get("where", ())):
+            counts = np.zeros((len(self.layout.pools), self.layout.n_neurons), np.int64)
+            counts.flat[record.arrays["where"]] = record.arrays["counts"]
+            self._nonfinite = self._nonfinite + counts
 
 
 def layout_of(facts: dict[str, Any]) -> Layout:
     """The layout that JSON brought back as lists."""
     tuples = {name: tuple(facts[name]) for name in ("pools", "features")}
     return Layout(**{**facts, **tuples})
-
-
-def _neuron_coords(layout: Layout) -> xr.Coordinates:
-    """The neurons' index from whole numbers: 500,000 take milliseconds."""
-    counts = list(layout.units.values())
-    index = pd.MultiIndex(
-        levels=[pd.Index(list(layout.units), dtype=object), pd.RangeIndex(max(counts, default=0))],
-        codes=[
-            np.repeat(np.arange(len(counts)), counts),
-            np.concatenate([np.arange(n) for n in counts] or [np.arange(0)]),
-        ],
-        names=["layer", "unit"],
-    )
-    return xr.Coordinates.from_pandas_multiindex(index, "neuron")

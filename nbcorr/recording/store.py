@@ -399,12 +399,11 @@ def _short(value: Any) -> str:
 
 def _remove_all_but(store: Path, in_place: Collection[str]) -> None:
     """Leave only the chunks that are in place: a try to finish that was cut short wrote more."""
-    for path in store.iterdir():
+    kept = {store / name / "c" for name in in_place}
+    for path in [*store.glob("*/*"), *store.glob("*")]:
         if path.is_file():
             path.unlink()
-        elif path.name in in_place:
-            (path / "zarr.json").unlink(missing_ok=True)
-        else:
+        elif path.exists() and path not in kept and path not in {own.parent for own in kept}:
             shutil.rmtree(path)
 
 
