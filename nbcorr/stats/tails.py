@@ -80,9 +80,10 @@ def skewed_p(
     """
     p = 2 * ndtr(-np.abs(z))
     rare = rare_of(design)
-    off = 1 - np.cbrt(tied)
-    heavy = (off < 0.5) & (off * rare.total < HEAVY) if rare else np.zeros(len(z), dtype=bool)
-    far = np.flatnonzero((np.abs(z) > FAR) & ((np.abs(skewness) > SKEWED) | heavy))
+    far = np.flatnonzero(np.abs(z) > FAR)
+    off = 1 - np.cbrt(tied[far])
+    heavy = (off < 0.5) & (off * rare.total < HEAVY) if rare else np.zeros(len(far), dtype=bool)
+    far = far[(np.abs(skewness[far]) > SKEWED) | heavy]
     p[far] = np.maximum(p[far], pearson3_p(z[far], skewness[far]))
     for block in row_blocks(len(far) if rare else 0, design.n):
         chosen = far[block]
