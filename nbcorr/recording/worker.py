@@ -87,11 +87,7 @@ class Replica:
         """The networks, the baseline, the names of columns in the data, and the loader."""
         with self.lock:
             if self._contents is None:
-                networks, loader = self._bytes
-                file = io.BytesIO(networks)
-                # The file is our own: it holds the classes of the model, not weights alone.
-                unpacked = torch.load(file, map_location=_own_device(), weights_only=False)
-                self._contents = (*unpacked, cloudpickle.loads(loader))
+                self._contents = _unpacked(*self._bytes)
             return self._contents
 
 
@@ -125,6 +121,20 @@ def packed(
             f"the dataset cannot be sent to the workers ({error}); expected one that pickle or "
             "cloudpickle can take, or an iterable of batches, which this process then reads"
         ) from error
+
+
+def _unpacked(networks: bytes, loader: bytes) -> tuple[Any, ...]:
+    file = io.BytesIO(networks)
+    try:
+        # The file is our own: it holds the classes of the model, not weights alone.
+        unpacked = torch.load(file, map_location=own_device(), weights_only=False)
+        return (*unpacked, cloudpickle.loads(loader))
+    except ModuleNotFoundError as error:
+        error.add_note(
+            "the workers lack a module that the model, the baseline or the dataset is defined in; "
+            f"client.upload_file('{error.name}.py') gives them one of your own"
+        )
+        raise
 
 
 def run_part(replica: Replica, part: Part, layout: Layout) -> Given:
@@ -252,7 +262,7 @@ def _check_seen(store: Path) -> None:
         )
 
 
-def _own_device() -> torch.device:
+def own_device() -> torch.device:
     """The GPU of this worker, or the CPU.
 
     Where CUDA_VISIBLE_DEVICES is set, as dask-cuda does, the first that is visible; otherwise
