@@ -46,7 +46,7 @@ def client():
 def test_a_driver_that_was_killed_goes_on_where_it_stopped(client, tmp_path):
     program = f"""
         import importlib.util, sys
-        import cloudpickle
+        import cloudpickle, nbcorr
 
         if __name__ == "__main__":
             spec = importlib.util.spec_from_file_location("helpers", {clusters.__file__!r})
@@ -54,7 +54,7 @@ def test_a_driver_that_was_killed_goes_on_where_it_stopped(client, tmp_path):
             spec.loader.exec_module(helpers)
             cloudpickle.register_pickle_by_value(helpers)
             helpers.torch.set_num_threads(1)
-            helpers.nc.record(
+            nbcorr.record(
                 helpers.small_net(), helpers.Pictures(640, wait=0.004), batch_size=8,
                 store=sys.argv[2], client=helpers.Client(sys.argv[1]), progress=False,
             )
