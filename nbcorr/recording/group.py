@@ -18,7 +18,7 @@ from nbcorr.recording.planes import Plane, Segment, stacked
 
 # Values in one chunk: 4 MB of float32. Smaller ones cost more files, larger ones memory.
 CHUNK_VALUES = 1 << 20
-# Samples in a chunk of activations, where there are so many.
+# Samples of a growing recording that are turned to neuron-major order at a time.
 SLAB = 4096
 
 
@@ -124,10 +124,10 @@ def write_chunk(path: Path, block: np.ndarray, shape: tuple[int, ...]) -> None:
 
 
 def _chunks(variable: xr.Variable) -> tuple[int, ...]:
-    """About 4 MB a chunk: tiles of neurons and samples, else stretches of the first dimension."""
+    """About 4 MB a chunk: whole neurons, else stretches of the first dimension."""
     shape = tuple(max(1, length) for length in variable.shape)
     if variable.dims[-2:] == ("neuron", "sample"):
-        width = min(SLAB, shape[-1])
+        width = min(CHUNK_VALUES, shape[-1])
         return (1,) * (len(shape) - 2) + (neurons_per_chunk(shape[-2], width), width)
     if not shape:
         return ()

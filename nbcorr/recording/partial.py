@@ -49,8 +49,8 @@ class Partial:
     ----------
     key : dict or None
         What was asked to be recorded; None where nothing was.
-    slab : int
-        Samples per chunk.
+    slab, width : int
+        Samples that move into chunks at a time, and samples per chunk.
     layout : Layout or None
     sizes : list of int
         Samples of every batch.
@@ -70,7 +70,7 @@ class Partial:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.key: dict[str, Any] | None = None
-        self.slab = 0
+        self.slab = self.width = 0
         self.layout: Layout | None = None
         self.sizes: list[int] = []
         self.digests: list[str] = []
@@ -91,12 +91,12 @@ class Partial:
     def slabs(self) -> Slabs:
         """The files with the numbers."""
         assert self.layout is not None
-        return Slabs(self.folder, self.layout, self.slab)
+        return Slabs(self.folder, self.layout, self.slab, self.width)
 
-    def begin(self, key: dict[str, Any], slab: int, layout: Layout) -> None:
+    def begin(self, key: dict[str, Any], slab: int, width: int, layout: Layout) -> None:
         """The first record."""
-        facts = {"key": key, "slab": slab, "layout": dataclasses.asdict(layout)}
-        self._add(Record("recording", {"format": FORMAT, **facts}))
+        facts = {"format": FORMAT, "key": key, "slab": slab, "width": width}
+        self._add(Record("recording", {**facts, "layout": dataclasses.asdict(layout)}))
 
     def change_layout(self, layout: Layout) -> None:
         """Go on with another layout."""
@@ -174,7 +174,7 @@ class Partial:
         facts = record.facts
         if record.kind == "recording":
             check_format(self.folder, facts["format"])
-            self.key, self.slab = facts["key"], facts["slab"]
+            self.key, self.slab, self.width = facts["key"], facts["slab"], facts["width"]
         if "layout" in facts:
             self.layout = layout_of(facts["layout"])
         self.chunked = facts.get("chunked", self.chunked)

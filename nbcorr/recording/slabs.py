@@ -1,8 +1,9 @@
 """Where the numbers of a growing recording lie: samples gather until they fill a slab of chunks.
 
-A slab is as many samples as a chunk has. The batches of the last one lie in one file, each as a
-neuron-major block (``raw/0/<slab>``); once full it is cut into the chunk files of the Zarr arrays,
-a few neurons at a time. Writing a slab again gives the same files: nothing here needs a lock.
+A slab is so many samples as are turned to neuron-major order at a time. The batches of the last
+one lie in one file, each as a neuron-major block (``raw/0/<slab>``); once it is full they move into
+the chunk files of the Zarr arrays, a few neurons at a time. To write a slab again gives the same
+files: nothing here needs a lock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbcorr.recording.group import chunk_folders, chunked_plane, neurons_per_chunk, write_chunk
+from nbcorr.recording.group import chunk_folders, chunked_plane, neurons_per_chunk
 from nbcorr.recording.journal import write_all
 from nbcorr.recording.planes import Plane, Segment
 from nbcorr.recording.rows import Layout
@@ -36,11 +37,16 @@ class Slabs:
     layout : Layout
     length : int
         Samples per slab.
+    width : int
+        Samples per chunk of activations, where there are slabs that are full. As many as a slab
+        has, so that every slab has files of its own, or all there will be: then whole neurons
+        lie in one piece, and are read twice as fast.
     """
 
     folder: Path
     layout: Layout
     length: int
+    width: int
 
     @property
     def store(self) -> Path:
@@ -56,7 +62,7 @@ class Slabs:
 
     def chunk(self, n_samples: int) -> tuple[int, int]:
         """Neurons and samples per chunk, where there are so many samples in all."""
-        width = min(self.length, n_samples)
+        width = n_samples if n_samples < self.length else self.width
         return neurons_per_chunk(self.layout.n_neurons, width), width
 
     def put(self, start: int, activation: np.ndarray) -> None:
@@ -88,14 +94,12 @@ class Slabs:
             Samples of every batch so far.
         """
         start, stop = slab * self.length, min((slab + 1) * self.length, sum(sizes))
-        shape = self.chunk(stop)
+        chunk = self.chunk(stop)
         segments = self._raw_segments(start, stop, sizes)
         for folder, raw in zip(self._chunk_folders(), segments, strict=True):
             plane = Plane(raw, self.layout.n_neurons, np.dtype(self.layout.dtype))
-            for block, (low, high) in enumerate(_steps(self.layout.n_neurons, shape[0])):
-                write_chunk(
-                    folder / f"{block}/{slab}", plane.read((low, high), (start, stop)), shape
-                )
+            for low, high in self._tiles(chunk):
+                _write_tile(folder, low, start, plane.read((low, high), (start, stop)), chunk)
 
     def drop(self, slab: int) -> None:
         """Forget the batches of a slab that was moved."""
@@ -106,13 +110,13 @@ class Slabs:
         if start % self.length:
             raise ValueError(f"the samples start at {start}; expected a multiple of {self.length}")
         stop = start + activation.shape[1]
-        shape = self.chunk(stop)
+        chunk = self.chunk(stop)
         for folder, plane in zip(self._chunk_folders(), activation, strict=True):
             for low, high in _cut(start, stop, self.length):
                 part = plane[low - start : high - start]
-                for block, (first, last) in enumerate(_steps(plane.shape[1], shape[0])):
-                    path = folder / f"{block}/{low // self.length}"
-                    write_chunk(path, np.ascontiguousarray(part[:, first:last].T), shape)
+                for first, last in self._tiles(chunk):
+                    block = np.ascontiguousarray(part[:, first:last].T)
+                    _write_tile(folder, first, low, block, chunk)
         if features is not None:
             self.put_features(start, features)
 
@@ -164,6 +168,11 @@ class Slabs:
                 if start <= low < stop
             )
 
+    def _tiles(self, chunk: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """The neurons that are moved at a time: those of whole files, 4 MB with their samples."""
+        files = max(1, neurons_per_chunk(self.layout.n_neurons, self.length) // chunk[0])
+        return _steps(self.layout.n_neurons, files * chunk[0])
+
     def _chunk_folders(self) -> list[Path]:
         arrays = self.leads.items()
         return [f for name, lead in arrays for f in chunk_folders(self.store / name, lead)]
@@ -173,6 +182,27 @@ class Slabs:
 
     def _features(self, slab: int) -> Path:
         return self.store / f"input/c/{slab}/0"
+
+
+def _write_tile(
+    folder: Path, neuron: int, sample: int, block: np.ndarray, chunk: tuple[int, int]
+) -> None:
+    """A block (neurons, samples) from the first neuron of a file on, into the files it meets."""
+    height, width = chunk
+    line = width * block.itemsize
+    for low, high in _cut(sample, sample + block.shape[1], width):
+        for top, bottom in _steps(len(block), height):
+            part = block[top:bottom, low - sample : high - sample]
+            path = folder / f"{(neuron + top) // height}/{low // width}"
+            with _opened(path, low % width * block.itemsize) as file:
+                if high - low == width:
+                    write_all(file, np.ascontiguousarray(part))
+                else:
+                    for row, values in enumerate(part):
+                        file.seek(row * line + low % width * block.itemsize)
+                        write_all(file, np.ascontiguousarray(values))
+                # Where it is longer than what is known, it holds zeros.
+                file.truncate(height * line)
 
 
 def _cut(start: int, stop: int, length: int) -> Iterator[tuple[int, int]]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from nbcorr.recording.group import SLAB, read_facts, read_group, write_group
+from nbcorr.recording.group import CHUNK_VALUES, SLAB, read_facts, read_group, write_group
 from nbcorr.recording.partial import Partial, layout_of, local_path, partial_folder
 from nbcorr.recording.rows import Layout, Rows
 from nbcorr.recording.slabs import Slabs
@@ -38,7 +38,10 @@ class StoreWriter:
     key : dict
         What makes the recording this one and no other (weights, layers, data …), for JSON.
     slab : int
-        Samples per chunk, where there are so many; of a store gone on with, what it has.
+        Samples that move into chunks at a time; of a store gone on with, what it has.
+    expected : int, optional
+        How many samples there will be, for a store that no workers write to: each neuron's then
+        lie in one piece, which is read twice as fast. It may turn out wrong.
 
     Attributes
     ----------
@@ -62,7 +65,13 @@ class StoreWriter:
         On entering, if the folder cannot be written to.
     """
 
-    def __init__(self, path: str | os.PathLike[str], key: dict[str, Any], slab: int = SLAB) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        key: dict[str, Any],
+        slab: int = SLAB,
+        expected: int | None = None,
+    ) -> None:
         self.path = local_path(path)
         if self.path.suffix != ".zarr":
             raise ValueError(f"the store is {self.path}; expected a path ending in .zarr")
@@ -71,7 +80,7 @@ class StoreWriter:
         self.digests: list[str] = []
         self.count = 0
         self._key = json.loads(json.dumps(key))
-        self._slab = slab
+        self._slab, self._width = slab, max(slab, min(expected or 0, CHUNK_VALUES))
         self._folder = partial_folder(self.path)
         self._lock: Any = None
 
@@ -134,12 +143,18 @@ class StoreWriter:
         Raises
         ------
         ValueError
-            If they do not begin where a slab does.
+            If they do not begin where a slab does, or slabs have no files of their own.
         """
         with self._explained():
             self._begin(layout, rows, size)
             self._move_full_slabs()
             slab = self._partial.slab
+            if self._partial.width != slab:
+                raise ValueError(
+                    f"{self._folder} was begun by one process, with chunks of "
+                    f"{self._partial.width} samples; expected chunks of {slab}, which workers can "
+                    "write to"
+                )
             if self._partial.chunked != self.count or self.count % slab:
                 raise ValueError(
                     f"the samples start at {self.count}; expected a multiple of {slab}"
@@ -195,7 +210,7 @@ class StoreWriter:
         chunk = slabs.chunk(count)
         in_place = {name: (*(1 for _ in lead), *chunk) for name, lead in slabs.leads.items()}
         if slabs.layout.features:
-            in_place["input"] = (chunk[1], len(slabs.layout.features))
+            in_place["input"] = (min(slabs.length, count), len(slabs.layout.features))
         _remove_all_but(slabs.store, in_place)
         facts = {"layout": dataclasses.asdict(slabs.layout), "digests": self.digests}
         write_group(slabs.store, dataset, {"key": self._key, "count": count, **facts}, in_place)
@@ -226,7 +241,7 @@ class StoreWriter:
     def _begin(self, layout: Layout, rows: Rows, size: int) -> None:
         """See that the batch fits what is there, before anything of it is written."""
         if self._partial.layout is None:
-            self._partial.begin(self._key, self._slab, layout)
+            self._partial.begin(self._key, self._slab, self._width, layout)
         known = self._partial.layout
         if known is not None and layout != known:
             if layout != dataclasses.replace(known, features=()):
@@ -326,7 +341,8 @@ def write_samples(
     ValueError
         If the start is no multiple of `slab`.
     """
-    Slabs(partial_folder(local_path(path)), layout, slab).write(start, activation, features)
+    folder = partial_folder(local_path(path))
+    Slabs(folder, layout, slab, slab).write(start, activation, features)
 
 
 def read_partial(path: Path) -> xr.Dataset:

@@ -136,15 +136,16 @@ keys = st.one_of(st.slices(30), st.integers(-1, 0))
 @given(
     shape=st.integers(1, 30),
     slab=st.integers(1, 30),
+    width=st.integers(1, 80),
     sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6),
     key=st.tuples(keys, keys),
 )
-def test_any_part_of_a_plane_is_what_numpy_gives(shape, slab, sizes, key):
+def test_any_part_of_a_plane_is_what_numpy_gives(shape, slab, width, sizes, key):
     """Of samples in chunks, and of those in batches behind them."""
     n_samples = sum(sizes)
     values = np.random.default_rng(0).random((1, n_samples, shape), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        slabs = Slabs(Path(folder), Layout({"a": shape}, ("mean",)), slab)
+        slabs = Slabs(Path(folder), Layout({"a": shape}, ("mean",)), slab, max(slab, width))
         for start, size in zip(itertools.accumulate(sizes, initial=0), sizes, strict=False):
             slabs.put(start, values[:, start : start + size])
         chunked = n_samples // slab // 2

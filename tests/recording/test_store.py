@@ -114,16 +114,20 @@ layouts = st.builds(
     layout=layouts,
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8),
     slab=st.integers(1, 50),
+    expected=st.none() | st.integers(1, 400),
     stops=st.sets(st.integers(0, 8)),
 )
-def test_what_was_appended_is_what_is_read(layout, sizes, slab, stops):
-    """Any batches, chunks, pools, twins and dtypes, stopped and gone on with anywhere."""
+def test_what_was_appended_is_what_is_read(layout, sizes, slab, expected, stops):
+    """Any batches, chunks, pools, twins and dtypes, stopped and gone on with anywhere.
+
+    Where the number of samples is expected it may be too small or too large.
+    """
     run = numbers(layout, sum(sizes))
     edges = [0, *sorted(stop for stop in stops if stop < len(sizes)), len(sizes)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.zarr"
         for first, last in itertools.pairwise(edges):
-            with StoreWriter(path, KEY, slab) as writer:
+            with StoreWriter(path, KEY, slab, expected) as writer:
                 assert (writer.count, len(writer.digests)) == (sum(sizes[:first]), first)
                 fill(writer, layout, run, sizes[first:last])
                 if writer.count:
@@ -176,7 +180,7 @@ def test_columns_of_the_end_replace_those_of_the_batches(tmp_path):
     with StoreWriter(tmp_path / "run.zarr", KEY) as writer:
         fill(writer, LAYOUT, run, [6])
         right = {"label": np.ones(6, int), "prediction": np.ones(6, int), "baseline": np.arange(6)}
-        with pytest.raises(ValueError, match=r"'age' has shape \(5,\).*each of 6 samples"):
+        with pytest.raises(ValueError, match=r"age has shape \(5,\).*each of 6 samples"):
             writer.finish({"age": np.arange(5)}, {})
         recording = writer.finish(right, {})
     assert recording["label"].values.tolist() == [1] * 6
@@ -241,6 +245,10 @@ def test_samples_that_start_within_a_slab_are_refused(tmp_path):
         fill(writer, LAYOUT, run, [5])
         with pytest.raises(ValueError, match="start at 5; expected a multiple of 8"):
             writer.adopt(LAYOUT, rows(LAYOUT, run, 5, 13), 8)
+    with StoreWriter(tmp_path / "b.zarr", KEY, slab=8, expected=20) as writer:
+        fill(writer, LAYOUT, run, [8])
+        with pytest.raises(ValueError, match="one process, with chunks of 20 samples; expected"):
+            writer.adopt(LAYOUT, rows(LAYOUT, run, 8, 16), 8)
 
 
 # Killed
@@ -280,7 +288,7 @@ RECORDER = (
     layout, run, sizes = helpers.killed_run()
 
     def record(path):
-        with helpers.StoreWriter(path, helpers.KEY, slab=64) as writer:
+        with helpers.StoreWriter(path, helpers.KEY, 64, sum(sizes)) as writer:
             for size in sizes[len(writer.digests):]:
                 helpers.fill(writer, layout, run, [size])
                 os.write(1, b"%d " % writer.count)
@@ -315,7 +323,7 @@ def dataclass_small(layout: Layout) -> Layout:
 def test_killed_at_any_moment_loses_at_most_the_batch_in_flight(tmp_path):
     """kill -9 again and again, until the run is through: then bit for bit as if never killed."""
     layout, run, sizes = killed_run()
-    with StoreWriter(tmp_path / "whole.zarr", KEY, slab=64) as writer:
+    with StoreWriter(tmp_path / "whole.zarr", KEY, 64, sum(sizes)) as writer:
         fill(writer, layout, run, sizes)
         writer.finish({}, {"model": "net"})
     path = tmp_path / "run.zarr"
