@@ -12,43 +12,74 @@ import xarray as xr
 from nbcorr.network.names import unknown
 
 
-def by_sample(name: str, values: Any, ids: np.ndarray) -> np.ndarray:
-    """One value per sample, in the order of ``ids``.
+def as_column(name: str, values: Any) -> pd.Series | np.ndarray:
+    """Values by sample id, or an array that goes by position.
 
     Parameters
     ----------
     name : str
         What the column is called, for errors.
     values : pandas.Series, xarray.DataArray over ``sample``, mapping of id to value, or array
-        The first three say which value belongs to which sample; ids of other samples may be among
-        them. An array is taken only where the samples' ids are their positions 0, 1, 2 …
-    ids : array, shape (n_samples,)
+        The first three say which value belongs to which sample.
 
     Raises
     ------
     ValueError
-        If a sample has no value, an id has two, or an array has another length or nothing to be
-        aligned by.
+        If there is not one value per sample, or an id has two.
     """
-    labelled = _as_series(name, values)
-    if labelled is None:
-        return _by_position(name, np.asarray(values), ids)
-    if not labelled.index.is_unique:
-        twice = labelled.index[labelled.index.duplicated()][0]
+    if isinstance(values, xr.DataArray) and "sample" in values.coords:
+        if values.dims != ("sample",):
+            raise ValueError(f"{name} is over {values.dims}; expected one value per 'sample'")
+        values = pd.Series(values.values, index=values["sample"].values)
+    elif isinstance(values, Mapping):
+        values = pd.Series(list(values.values()), index=pd.Index(list(values)))
+    if not isinstance(values, pd.Series):
+        array = np.asarray(values)
+        if array.ndim != 1:
+            raise ValueError(f"{name} has shape {array.shape}; expected one value per sample")
+        return array
+    if not values.index.is_unique:
+        twice = values.index[values.index.duplicated()][0]
         raise ValueError(f"{name} has two values for sample {twice!r}; expected one")
-    at = labelled.index.get_indexer(pd.Index(ids))
+    return values
+
+
+def by_sample(
+    name: str, column: pd.Series | np.ndarray, ids: np.ndarray, first: int = 0
+) -> np.ndarray:
+    """The values of some samples, in the order of their ids.
+
+    Parameters
+    ----------
+    name : str
+        What the column is called, for errors.
+    column : Series or array, as `as_column` gives it
+        Ids of other samples may be among a Series'. An array is taken only where the samples' ids
+        are their positions.
+    ids : array, shape (n_samples,)
+    first : int
+        Position of the first of them among all samples.
+
+    Raises
+    ------
+    ValueError
+        If a sample has no value, or an array has nothing to be aligned by.
+    """
+    if not isinstance(column, pd.Series):
+        return _by_position(name, column, ids, first)
+    at = column.index.get_indexer(pd.Index(ids))
     if (at < 0).any():
         missing = ids[at < 0].tolist()
         raise ValueError(
             f"{name} has no value for {len(missing)} of {len(ids)} samples, first {missing[0]!r}; "
-            f"{unknown('sample', missing[0], labelled.index[:1000])}"
+            f"{unknown('sample', missing[0], column.index[:1000])}"
         )
-    return labelled.to_numpy()[at]
+    return column.to_numpy()[at]
 
 
 def check_length(name: str, values: np.ndarray, count: int) -> None:
     """A ValueError where a column has not one value for each of ``count`` samples."""
-    if values.ndim != 1 or len(values) != count:
+    if len(values) != count:
         raise ValueError(
             f"{name} has shape {values.shape}; expected one value for each of {count} samples"
         )
@@ -85,23 +116,15 @@ def table_of(columns: Any) -> dict[str, Any]:
     )
 
 
-def _as_series(name: str, values: Any) -> pd.Series | None:
-    if isinstance(values, pd.Series):
-        return values
-    if isinstance(values, xr.DataArray) and "sample" in values.coords:
-        if values.dims != ("sample",):
-            raise ValueError(f"{name} is over {values.dims}; expected one value per 'sample'")
-        return pd.Series(values.values, index=values["sample"].values)
-    if isinstance(values, Mapping):
-        return pd.Series(list(values.values()), index=pd.Index(list(values)))
-    return None
-
-
-def _by_position(name: str, values: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    check_length(name, values, len(ids))
-    if not np.array_equal(ids, np.arange(len(ids))):
+def _by_position(name: str, values: np.ndarray, ids: np.ndarray, first: int) -> np.ndarray:
+    end = first + len(ids)
+    if not np.array_equal(ids, np.arange(first, end)):
         raise ValueError(
             f"the samples have ids of their own ({ids.tolist()[0]!r} …) and {name} has none to be "
             f"matched by; expected pandas.Series({name}, index=ids)"
         )
-    return values
+    if len(values) < end:
+        raise ValueError(
+            f"{name} has shape {values.shape}; expected one value for each of {end} samples or more"
+        )
+    return values[first:end]

@@ -20,7 +20,7 @@ from nbcorr.network.layers import Choice, is_explicit, resolve_layers
 from nbcorr.network.pooling import poolings
 from nbcorr.network.wrappers import unwrapped
 from nbcorr.recording.arrays import with_columns
-from nbcorr.recording.columns import by_sample, check_length, table_of
+from nbcorr.recording.columns import as_column, by_sample, check_length, table_of
 from nbcorr.recording.content import fingerprint, hooked_modules, provenance, same_data
 from nbcorr.recording.estimate import check_fits, in_words
 from nbcorr.recording.local import Local, Passed
@@ -167,10 +167,12 @@ class _Run:
         self.networks, self.data, self.batch_size = networks, data, batch_size
         self.seed, self.progress = seed, progress
         self.answer = baseline if callable(baseline) else None
-        self.table = {name: values for name, values in table.items() if values is not None}
-        self.named = [name for name, values in table.items() if values is None]
+        given = {name: values for name, values in table.items() if values is not None}
         if baseline is not None and self.answer is None:
-            self.table["baseline"] = _as_predictions(baseline)
+            given["baseline"] = _as_predictions(baseline)
+        self.table = {name: as_column(name, values) for name, values in given.items()}
+        self.named = [name for name, values in table.items() if values is None]
+        self.seen: set[Any] = set()
         self.expected = count_samples(data)
         self._check_lengths()
         self.source = self._source(client)
@@ -201,6 +203,7 @@ class _Run:
                 return self._again(writer, store)
             try:
                 answers = self._batches(writer, store)
+                recording = self._finish(writer, answers)
             except KeyboardInterrupt:
                 if writer.count == 0:
                     raise
@@ -212,13 +215,17 @@ class _Run:
                         f"the {writer.count} samples before it are in the exception's .recording"
                     )
                 raise
-            if writer.count == 0:
-                raise ValueError("the data is empty: no samples were found, expected at least one")
-            recording = writer.finish(
-                self._aligned(writer.columns()) | answers, self._provenance(writer)
-            )
         _say_nonfinite(recording)
         return recording
+
+    def _finish(self, writer: Writer, answers: dict[str, np.ndarray]) -> xr.Dataset:
+        if writer.count == 0:
+            raise ValueError("the data is empty: no samples were found, expected at least one")
+        for name, column in self.table.items():
+            if isinstance(column, np.ndarray):
+                check_length(name, column, writer.count)
+        columns = self._aligned(writer.columns()) | answers
+        return writer.finish(columns, self._provenance(writer))
 
     def _again(self, writer: Writer, store: Path) -> xr.Dataset:
         """The finished recording of a store, if it is of these data."""
@@ -273,11 +280,23 @@ class _Run:
 
     def _keep(self, writer: Writer, passed: Passed) -> None:
         assert passed.rows is not None
+        self._check_samples(writer, passed.rows.columns["sample"])
         layout, digest = self.networks.layout, " ".join(passed.digests)
         if passed.in_place:
             cast("StoreWriter", writer).adopt(layout, passed.rows, passed.size, digest)
         else:
             writer.append(layout, passed.rows, digest)
+
+    def _check_samples(self, writer: Writer, ids: np.ndarray) -> None:
+        """That ids are new and the columns know them, before what they gave is kept."""
+        if writer.count and not self.seen:
+            self.seen.update(writer.columns()["sample"].tolist())
+        for sample in ids.tolist():
+            if sample in self.seen:
+                raise ValueError(f"sample id {sample!r} repeats; expected every sample id once")
+            self.seen.add(sample)
+        for name, column in self.table.items():
+            by_sample(name, column, ids, writer.count)
 
     def _source(self, client: Client | None) -> Local | Cluster:
         """Who runs the batches."""
@@ -297,21 +316,15 @@ class _Run:
 
     def _partial(self, writer: Writer) -> xr.Dataset:
         """What was recorded before an end that came too early."""
-        known = writer.columns()
-        columns = {}
-        for name, values in self.table.items():
-            # Of an array that goes by position, the beginning.
-            part = values[: writer.count] if isinstance(values, np.ndarray) else values
-            columns[name] = by_sample(name, part, known["sample"])
         attrs = self._provenance(writer) | {"interrupted": 1}
-        return with_columns(writer.partial(attrs), columns)
+        return with_columns(writer.partial(attrs), self._aligned(writer.columns()))
 
     def _check_lengths(self) -> None:
         if self.expected is None:
             return
-        for name, values in self.table.items():
-            if isinstance(values, np.ndarray):
-                check_length(name, values, self.expected)
+        for name, column in self.table.items():
+            if isinstance(column, np.ndarray):
+                check_length(name, column, self.expected)
 
     def _provenance(self, writer: Writer) -> dict[str, Any]:
         assert writer.layout is not None

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nbcorr.recording.columns import by_sample, table_of
+from nbcorr.recording.columns import as_column, by_sample, table_of
+
+
+def aligned(name, values, ids, first=0):
+    return by_sample(name, as_column(name, values), ids, first)
+
 
 IDS = np.array(["c", "a", "b"])
 
@@ -23,22 +28,23 @@ IDS = np.array(["c", "a", "b"])
     ],
 )
 def test_values_go_to_the_sample_of_their_id(values):
-    assert by_sample("age", values, IDS).tolist() == [3, 1, 2]
+    assert aligned("age", values, IDS).tolist() == [3, 1, 2]
 
 
 @given(st.permutations(list(range(8))), st.lists(st.integers(), min_size=8, max_size=8))
 def test_any_order_of_ids(order, values):
     column = pd.Series(values, index=list(range(8)))
     expected = [values[i] for i in order]
-    assert by_sample("x", column, np.array(order)).tolist() == expected
+    assert aligned("x", column, np.array(order)).tolist() == expected
 
 
 def test_an_array_goes_by_position_only_where_positions_are_the_ids():
-    assert by_sample("age", [4, 5, 6], np.arange(3)).tolist() == [4, 5, 6]
+    assert aligned("age", [4, 5, 6], np.arange(3)).tolist() == [4, 5, 6]
+    assert aligned("age", [4, 5, 6], np.arange(1, 3), first=1).tolist() == [5, 6]
     with pytest.raises(ValueError, match=r"ids of their own \('c'.*expected pandas.Series\(age, i"):
-        by_sample("age", [4, 5, 6], IDS)
+        aligned("age", [4, 5, 6], IDS)
     with pytest.raises(ValueError, match=r"age has shape \(2,\); expected one value for each of 3"):
-        by_sample("age", [4, 5], IDS)
+        aligned("age", [4, 5], np.arange(3))
 
 
 @pytest.mark.parametrize(
@@ -51,12 +57,12 @@ def test_an_array_goes_by_position_only_where_positions_are_the_ids():
 )
 def test_what_cannot_be_aligned_is_named(values, message):
     with pytest.raises(ValueError, match=message):
-        by_sample("age", values, IDS)
+        aligned("age", values, IDS)
 
 
 def test_a_near_miss_among_the_ids_is_offered():
     with pytest.raises(ValueError, match="did you mean 'img_7'"):
-        by_sample("age", {"img_7": 1}, np.array(["img-7"]))
+        aligned("age", {"img_7": 1}, np.array(["img-7"]))
 
 
 def test_tables_of_every_kind():

@@ -234,3 +234,31 @@ def test_a_model_that_works_in_place_changes_nobodys_inputs():
         expected = untrained_twin(net, 0)(given.clone())
     got = recording["activation_twin"].sel(layer="1")[0]
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_what_does_not_fit_the_samples_is_said_with_the_first_batch(model, images):
+    ids = np.array([f"i{i}" for i in range(40)])
+    ran = []
+    handle = model.register_forward_pre_hook(lambda module, args: ran.append(len(args[0])))
+    known = pd.Series(0, index=ids[::2])
+    with pytest.raises(ValueError, match="baseline has no value for 4 of 8 samples, first 'i1'"):
+        nc.record(model, (images, np.zeros(40), ids), baseline=known, batch_size=8, progress=False)
+    with pytest.raises(ValueError, match=r"ids of their own"):
+        nc.record(model, (images, np.zeros(40), ids), baseline=[0] * 40, batch_size=8)
+    assert ran == [8, 8]
+    handle.remove()
+
+
+def test_ids_that_repeat_and_what_was_recorded_before(model, images):
+    ids = np.arange(40)
+    ids[30] = 3
+    with pytest.raises(ValueError, match="sample id 3 repeats; expected every") as caught:
+        nc.record(model, (images, ids, ids), batch_size=8, progress=False)
+    assert caught.value.recording["sample"].values.tolist() == list(range(24))
+
+
+def test_a_baseline_for_more_samples_than_came(model, images):
+    stream = (images[at : at + 8] for at in range(0, 40, 8))
+    with pytest.raises(ValueError, match=r"baseline has shape \(60,\); expected .* 40") as caught:
+        nc.record(model, stream, baseline=np.arange(60), progress=False)
+    assert caught.value.recording["baseline"].values.tolist() == list(range(40))
