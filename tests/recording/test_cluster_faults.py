@@ -72,10 +72,13 @@ def test_a_driver_that_was_killed_goes_on_where_it_stopped(client, tmp_path):
     assert begun.sizes["sample"] % 80 == 0
     first = next(tmp_path.glob("run.zarr.partial/store/activation/c/0/0"))
     written = first.stat().st_mtime_ns
+    # What a worker leaves that is killed while it writes.
+    (tmp_path / "run.zarr.partial/store/.task-old").mkdir()
     how = {"batch_size": 8, "progress": False}
     finished = nc.record(small_net(), Pictures(640), **how, store=path, client=client)
     assert_same(finished, nc.record(small_net(), Pictures(640), **how))
     assert (path / "activation/c/0/0").stat().st_mtime_ns == written
+    assert not [name for name in os.listdir(path) if name.startswith(".")]
     assert os.listdir(tmp_path) == ["run.zarr"]
 
 

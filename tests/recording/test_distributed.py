@@ -164,12 +164,20 @@ def test_columns_and_baselines_by_id(client):
     assert found["age"].values.tolist() == list(range(39, -1, -1))
 
 
+def test_other_numbers_of_threads_agree_within_the_tolerance(client, untouched):
+    found = nc.record(untouched, numbers(200), "all", "mean", client=client, progress=False)
+    torch.set_num_threads(2)
+    expected = nc.record(untouched, numbers(200), "all", "mean", progress=False)
+    largest = np.abs(expected["activation"]).max("sample")
+    assert (np.abs(found["activation"] - expected["activation"]) <= 1e-5 * largest).all()
+
+
 def test_workers_with_several_threads_run_one_batch_at_a_time(client, untouched, images):
     """Their hooks would see each other's batches."""
     data = np.tile(images, (5, 1, 1, 1))
     expected = nc.record(untouched, data, "all", batch_size=4, progress=False)
     how = {"n_workers": 1, "threads_per_worker": 4, "processes": False, "set_as_default": False}
-    with Client(**how, dashboard_address=None) as threads:
+    with Client(**how, dashboard_address=":0") as threads:
         found = nc.record(untouched, data, "all", batch_size=4, client=threads, progress=False)
     assert_same(found, expected)
 
