@@ -73,13 +73,16 @@ class Cluster:
         )
         self._first: Batch | None = None
         self._length, self._store = SLAB, Path()
+        # A store that a local run began in wider pieces than slabs is filled by its writer alone.
+        self._in_place = True
 
     def slab(self, store: str | os.PathLike[str], expected: int | None) -> int:
         """Samples per chunk of a store: whole batches, which a worker holds at a time."""
         self._store = local_path(store)
         if not self._store.exists():
-            begun = Partial(partial_folder(self._store)).slab
-            self._length = begun or self._new_slab(expected)
+            begun = Partial(partial_folder(self._store))
+            self._in_place = begun.width == begun.slab
+            self._length = begun.slab or self._new_slab(expected)
         return self._length
 
     def passed(
@@ -144,7 +147,8 @@ class Cluster:
             held.append(sendable(item))
             stop += len(item)
             new = known is not None and start >= known
-            slab = self._length if new and on_disk and start % self._length == 0 else 0
+            slab = self._length if on_disk and self._in_place and start % self._length == 0 else 0
+            slab = slab if new else 0
             if stop - start < slab:
                 continue
             if stop - start == slab:

@@ -147,7 +147,9 @@ def record(
     from nbcorr.recording.store import StoreWriter
 
     slab = run.source.slab(store, run.expected)
-    return run.into(StoreWriter(store, run.key(), slab), Path(store))
+    # Workers fill slab by slab; alone, whole neurons lie in one piece.
+    expected = run.expected if client is None else None
+    return run.into(StoreWriter(store, run.key(), slab, expected), Path(store))
 
 
 class _Run:

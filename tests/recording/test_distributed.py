@@ -310,3 +310,14 @@ def test_correlates_of_what_a_cluster_recorded(client, tmp_path):
     with client.as_current():
         there = nc.correlate(stored, permutations=99)
     xr.testing.assert_identical(there, nc.correlate(here, permutations=99))
+
+
+def test_a_store_that_a_local_run_began_is_gone_on_with_by_a_cluster(client, tmp_path):
+    data, path = numbers(90), tmp_path / "a.zarr"
+    expected = nc.record(small_net(), data, batch_size=8, progress=False)
+    broken = data.copy()
+    broken[50] = np.nan
+    with pytest.raises(ValueError, match="sample 50 has NaN"):
+        nc.record(small_net(), broken, batch_size=8, store=path, progress=False)
+    went_on = nc.record(small_net(), data, batch_size=8, store=path, client=client, progress=False)
+    assert_same(went_on, expected)
