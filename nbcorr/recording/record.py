@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -175,6 +176,7 @@ class _Run:
         self.table = {name: as_column(name, values) for name, values in given.items()}
         self.named = [name for name, values in table.items() if values is None]
         self.seen: set[Any] = set()
+        self.left_to_finish: set[str] = set()
         self.expected = count_samples(data)
         self._check_lengths()
         self.source = self._source(client)
@@ -282,17 +284,24 @@ class _Run:
 
     def _keep(self, writer: Writer, passed: Passed) -> None:
         assert passed.rows is not None
-        self._check_samples(writer, passed.rows.columns["sample"])
+        rows = passed.rows
+        self._check_samples(writer, rows.columns["sample"])
+        if "baseline" in self.left_to_finish:
+            columns = {name: v for name, v in rows.columns.items() if name != "baseline"}
+            rows = dataclasses.replace(rows, columns=columns)
         layout, digest = self.networks.layout, " ".join(passed.digests)
         if passed.in_place:
-            cast("StoreWriter", writer).adopt(layout, passed.rows, passed.size, digest)
+            cast("StoreWriter", writer).adopt(layout, rows, passed.size, digest)
         else:
-            writer.append(layout, passed.rows, digest)
+            writer.append(layout, rows, digest)
 
     def _check_samples(self, writer: Writer, ids: np.ndarray) -> None:
         """That ids are new and the columns know them, before what they gave is kept."""
         if writer.count and not self.seen:
-            self.seen.update(writer.columns()["sample"].tolist())
+            before = writer.columns()
+            self.seen.update(before["sample"].tolist())
+            # A baseline that the batches before were not asked for, but are now.
+            self.left_to_finish = {"baseline"} - before.keys()
         for sample in ids.tolist():
             if sample in self.seen:
                 raise ValueError(f"sample id {sample!r} repeats; expected every sample id once")
@@ -330,8 +339,10 @@ class _Run:
 
     def _provenance(self, writer: Writer) -> dict[str, Any]:
         assert writer.layout is not None
-        networks = self.networks
-        said = provenance(networks.model, writer.layout, networks.inputs.how, networks.reader)
+        networks, how = self.networks, self.networks.inputs.how
+        if networks.inputs.features and not writer.layout.features:
+            how = "not kept: inputs of different shapes"
+        said = provenance(networks.model, writer.layout, how, networks.reader)
         return said | {"seed": self.seed}
 
 

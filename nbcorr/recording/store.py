@@ -118,6 +118,10 @@ class StoreWriter:
             If the disk is full; what was recorded before is still there.
         """
         size = len(rows)
+        if self.layout is not None and not self.layout.features:
+            # Dropped for good, before this process was asked to go on.
+            layout = dataclasses.replace(layout, features=())
+            rows = dataclasses.replace(rows, features=None)
         _check_rows(layout, rows)
         with self._explained():
             self._begin(layout, rows, size)

@@ -154,6 +154,43 @@ def test_an_interrupted_run_goes_on_where_it_stopped(model, images, tmp_path, pa
     xr.testing.assert_identical(whole.load(), expected)
 
 
+def test_inputs_of_another_shape_before_a_stop(images, tmp_path):
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU())
+
+    def stream(stop):
+        yield images[:8]
+        yield images[8:16, :, :6]
+        if stop:
+            raise KeyboardInterrupt
+        yield images[16:24, :, :6]
+
+    with pytest.raises(RecordingInterrupted):
+        nc.record(net, stream(True), store=tmp_path / "a.zarr", progress=False)
+    stored = nc.record(net, stream(False), store=tmp_path / "a.zarr", progress=False)
+    expected = nc.record(net, stream(False), progress=False)
+    assert "input" not in stored
+    assert stored.attrs["input"].startswith("not kept: inputs of ")
+    xr.testing.assert_equal(stored.load(), expected)
+
+
+def test_a_baseline_that_comes_after_a_stop(model, images, labels, tmp_path):
+    stream = ((images[at : at + 8], labels[at : at + 8]) for at in (0, 8))
+
+    def stopped():
+        yield from stream
+        raise KeyboardInterrupt
+
+    def ink(x):
+        return x.sum((1, 2, 3)) > 30
+
+    path = tmp_path / "a.zarr"
+    with pytest.raises(RecordingInterrupted):
+        nc.record(model, stopped(), batch_size=8, store=path, progress=False)
+    how = {"batch_size": 8, "baseline": ink, "progress": False}
+    stored = nc.record(model, (images, labels), store=path, **how)
+    xr.testing.assert_identical(stored.load(), nc.record(model, (images, labels), **how))
+
+
 def test_after_an_error_the_same_call_goes_on(model, images, tmp_path, passes):
     path = tmp_path / "a.zarr"
     broken = images.copy()
