@@ -22,6 +22,21 @@ def run(name: str, root: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
+def facts_of(name: str, cell: str, root: Path) -> tuple[dict, str]:
+    """What a notebook's numbers are at its end, by a cell put behind it, and all it prints."""
+    (root / "examples").mkdir()
+    (root / "examples" / "run.py").write_bytes((EXAMPLES / "run.py").read_bytes())
+    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+    assert not any(own.get("outputs") for own in notebook.cells)
+    notebook.cells.append(nbformat.v4.new_code_cell(cell))
+    nbformat.write(notebook, root / "examples" / "looked_into.ipynb")
+    command = [sys.executable, str(root / "examples" / "run.py"), "looked_into"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("FACTS"))
+    return json.loads(line.removeprefix("FACTS")), done.stdout
+
+
 def test_the_demo_prints_the_top_neurons_and_leaves_a_page(tmp_path):
     done = run("01_quickstart", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -75,18 +90,7 @@ print("FACTS", json.dumps(facts))
 
 
 def test_how_to_fool_yourself_fools_and_then_does_not(tmp_path):
-    (tmp_path / "examples").mkdir()
-    (tmp_path / "examples" / "run.py").write_bytes((EXAMPLES / "run.py").read_bytes())
-    notebook = nbformat.read(EXAMPLES / "04_how_to_fool_yourself.ipynb", as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells)
-    notebook.cells.append(nbformat.v4.new_code_cell(FOUND))
-    nbformat.write(notebook, tmp_path / "examples" / "fooled.ipynb")
-    command = [sys.executable, str(tmp_path / "examples" / "run.py"), "fooled"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("FACTS"))
-    facts = json.loads(line.removeprefix("FACTS"))
-
+    facts, _ = facts_of("04_how_to_fool_yourself", FOUND, tmp_path)
     assert facts["live"] > 350
     assert facts["naively"] > 50
     assert facts["within_class"] < facts["naively"]
@@ -116,6 +120,51 @@ def test_how_to_fool_yourself_fools_and_then_does_not(tmp_path):
     assert facts["probe"] > facts["single"] + 0.1
     assert facts["probe"] > max(facts["control_task"]) + 0.2
     assert facts["passed"] <= 1
+
+
+# What "Bring your own model" recorded, under the names it gave its numbers.
+BROUGHT = """
+import json
+facts = {
+    "convnet": dict(recording.sizes), "vit": dict(seen.sizes), "own": dict(banded.sizes),
+    "bert": dict(read.sizes), "passes": dict(noisy.sizes), "training": noisy.attrs["training"],
+    "ink": np.allclose(recording["ink"], Digits.images.mean((1, 2, 3)), atol=1e-6),
+    "baseline": float((older[recording["sample"].values] == recording["baseline"].values).mean()),
+    "masks": exemplars["mask"].values.mean(axis=(1, 2, 3)).tolist(),
+    "interrupted": batches.pressed, "whole": whole.sizes["sample"],
+    "told": int((knows["excess"] > 0).sum()), "dead": int(knows.attrs["n_dead"]),
+    "hooks": sum(len(m._forward_hooks) for a in (convnet, vit, network, bert) for m in a.modules()),
+}
+print("FACTS", json.dumps(facts))
+"""
+
+
+def test_bring_your_own_model_records_four_of_them(tmp_path):
+    facts, printed = facts_of("05_bring_your_own_model", BROUGHT, tmp_path)
+    assert facts["convnet"].items() >= {"pool": 2, "sample": 597, "neuron": 704, "twin": 5}.items()
+    assert facts["vit"] == {"pool": 2, "sample": 597, "neuron": 192}
+    assert facts["own"].items() >= {"pool": 2, "sample": 597, "neuron": 72, "twin": 5}.items()
+    assert facts["bert"] == {"pool": 2, "twin": 5, "sample": 600, "neuron": 432}
+    assert facts["passes"].items() >= {"sample": 4 * 597, "neuron": 72}.items()
+    assert facts["training"] == 0
+    assert facts["ink"]
+    assert facts["baseline"] == 1
+    assert all(0 < share < 0.5 for share in facts["masks"])
+    assert facts["interrupted"]
+    assert facts["whole"] == 597
+    assert facts["told"] > 20
+    assert facts["dead"] == 48
+    assert facts["hooks"] == 0
+    for part in (
+        "interrupted after 320 samples",
+        "on disk: 320 samples",
+        "the same: True",
+        "did you mean 'layer3.0.act3'?",
+        "sample id 'digit 1' repeats",
+        "expected pandas.Series(baseline, index=ids)",
+        "holds another recording (weights: ",
+    ):
+        assert part in printed
 
 
 def test_a_failing_notebook_fails_the_command(tmp_path):
