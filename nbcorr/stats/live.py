@@ -236,7 +236,7 @@ class RankedNeurons(Kept):
         # Whole numbers for strata of one size.
         total = np.zeros(self.ranks.shape[1])
         sizes = self.sizes[self.codes[samples]]
-        for size in np.unique(sizes).tolist():
+        for size in np.unique(sizes).tolist() if len(self.sizes) > 1 else self.sizes.tolist():
             rows = samples[sizes == size]
             wide: type = np.int32 if len(rows) * size < 2**31 else np.int64
             whole: np.ndarray = np.zeros(self.ranks.shape[1], dtype=wide)
@@ -311,7 +311,8 @@ def positives_and_negatives(
     positive: np.ndarray, codes: np.ndarray, sizes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """How many of both each stratum holds, or an error if none holds both."""
-    n1 = np.bincount(codes[positive], minlength=len(sizes))
+    # By their positions: a mask over all samples costs more than the few that it picks.
+    n1 = np.bincount(codes[np.flatnonzero(positive)], minlength=len(sizes))
     n0 = sizes - n1
     if not (n1 * n0).any():
         raise ValueError(
