@@ -120,7 +120,8 @@ def _found(correlates: xr.Dataset) -> str:
         clauses.append(f"{int(holds.sum())} of those exceed every unit of their layer in {twins}")
     if "excess_input" in correlates:
         holds = holds & (correlates["excess_input"] > 0)
-        clauses.append(f"{int(holds.sum())} of those every raw input feature")
+        verb = "" if "excess" in correlates else "exceed "
+        clauses.append(f"{int(holds.sum())} of those {verb}every raw input feature")
     return ", ".join(clauses) + "."
 
 

@@ -37,10 +37,13 @@ class Pooling:
         What it is called in a recording.
     compute : callable
         Of an output with positions, the axis of its units and `Tokens`.
+    function : callable or None
+        A pooling of the user's own, as it was given.
     """
 
     name: str
     compute: Callable[[torch.Tensor, int, Tokens], torch.Tensor]
+    function: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def __call__(
         self, output: torch.Tensor, axis: int, tokens: Tokens | None = None
@@ -136,7 +139,7 @@ def _pooling(pool: Any) -> Pooling:
             f"a callable is called {name!r} as a pooling of nbcorr is; expected another name, "
             f"or pool={name!r}"
         )
-    return Pooling(name, partial(reductions.by_callable, function=pool, name=name))
+    return Pooling(name, partial(reductions.by_callable, function=pool, name=name), pool)
 
 
 def _named_quantile(name: str) -> Pooling:

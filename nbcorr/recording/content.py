@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import partial
+from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -33,6 +36,41 @@ def fingerprint(model: nn.Module) -> str:
             digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def code_hash(function: Any) -> str:
+    """A short hash of what a callable does, as far as it can be seen.
+
+    Its code, constants and defaults and what it has enclosed; a module's `fingerprint`. What it
+    calls by name is not followed.
+    """
+    digest = hashlib.sha256()
+    _add_value(digest, function)
+    return digest.hexdigest()[:16]
+
+
+def _add_value(digest: Any, value: Any) -> None:
+    if isinstance(value, nn.Module):
+        digest.update(fingerprint(value).encode())
+    elif isinstance(value, np.ndarray | torch.Tensor):
+        array = np.ascontiguousarray(value.detach().cpu() if torch.is_tensor(value) else value)
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    elif isinstance(value, CodeType):
+        digest.update(value.co_code + repr(value.co_names).encode())
+        for constant in value.co_consts:
+            _add_value(digest, constant)
+    elif isinstance(value, FunctionType):
+        enclosed = [cell.cell_contents for cell in value.__closure__ or ()]
+        for part in (value.__code__, value.__defaults__, value.__kwdefaults__, *enclosed):
+            _add_value(digest, part)
+    elif isinstance(value, partial):
+        for part in (value.func, *value.args, *sorted(value.keywords.items())):
+            _add_value(digest, part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            _add_value(digest, part)
+    else:
+        digest.update(_ADDRESS.sub("", f"{type(value).__qualname__}{value!r}").encode())
 
 
 def hooked_modules(model: nn.Module) -> list[str]:

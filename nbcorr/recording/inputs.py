@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from nbcorr.network.tokens import image_of
 from nbcorr.recording.arrays import with_features
 from nbcorr.recording.growing import GrowingArray
 
@@ -60,7 +62,12 @@ class InputPlan:
         return [] if self._plan is None else self._plan.features
 
     def features_of(self, inputs: Any) -> np.ndarray | None:
-        """A batch's features, shape (batch, n_features), float32; None where they are not kept."""
+        """A batch's features, shape (batch, n_features), float32; None where they are not kept.
+
+        Of inputs by name those of the image among them.
+        """
+        image = image_of(inputs) if isinstance(inputs, Mapping) else None
+        inputs = inputs if image is None else image
         if not self.how:
             self._plan, self.how = plan_for(inputs)
         elif self._plan is not None and self._plan.shape != (now := _shape(inputs)):

@@ -125,8 +125,9 @@ def rows_of(
     dtype: str,
 ) -> Rows:
     """One batch's rows; ``planes`` of the model and its twins, each (pools, batch, neurons)."""
-    activation = torch.cat(tuple(planes)).cpu().to(getattr(torch, dtype)).numpy()
-    return Rows(activation, columns, features, _count_nonfinite(planes[0]))
+    kept = torch.cat(tuple(planes)).cpu().to(getattr(torch, dtype))
+    # Of what is kept: half precision ends at 65,504.
+    return Rows(kept.numpy(), columns, features, _count_nonfinite(kept[: len(planes[0])]))
 
 
 def columns_of(batch: Batch, first: int) -> dict[str, np.ndarray]:
@@ -139,7 +140,7 @@ def columns_of(batch: Batch, first: int) -> dict[str, np.ndarray]:
 def _count_nonfinite(planes: torch.Tensor) -> np.ndarray | None:
     """NaN and infinite values of each neuron over a batch, shape (pools, neurons)."""
     # A finite sum needs finite terms, and costs a tenth of looking at each.
-    if bool(planes.sum().isfinite()):
+    if bool(planes.sum(dtype=torch.float32).isfinite()):
         return None
     broken = (~planes.isfinite()).sum(1)
     return broken.cpu().numpy() if bool(broken.any()) else None

@@ -18,11 +18,11 @@ from tqdm.auto import tqdm
 
 from nbcorr.network.batches import Batch, count_samples
 from nbcorr.network.layers import Choice, is_explicit, resolve_layers
-from nbcorr.network.pooling import poolings
+from nbcorr.network.pooling import Pooling, poolings
 from nbcorr.network.wrappers import unwrapped
 from nbcorr.recording.arrays import with_columns
 from nbcorr.recording.columns import as_column, by_sample, check_length, table_of
-from nbcorr.recording.content import fingerprint, hooked_modules, provenance, same_data
+from nbcorr.recording.content import code_hash, fingerprint, hooked_modules, provenance, same_data
 from nbcorr.recording.estimate import check_fits, in_words
 from nbcorr.recording.local import Local, Passed
 from nbcorr.recording.memory import MemoryWriter
@@ -39,13 +39,15 @@ if TYPE_CHECKING:
 class RecordingInterrupted(KeyboardInterrupt):
     """A recording stopped half-way; ``recording`` holds the samples that were finished."""
 
-    def __init__(self, recording: xr.Dataset, expected: int | None):
+    def __init__(self, recording: xr.Dataset, expected: int | None, store: Path | None = None):
         self.recording = recording
         of = f" of {expected}" if expected is not None else ""
-        super().__init__(
-            f"interrupted after {recording.sizes['sample']}{of} samples; "
+        where = (
             "what was recorded is the exception's .recording"
+            if store is None
+            else f"they are safe in {str(store)!r}, and the same call goes on from there"
         )
+        super().__init__(f"interrupted after {recording.sizes['sample']}{of} samples; {where}")
 
 
 def record(
@@ -189,7 +191,7 @@ class _Run:
         return {
             "weights": fingerprint(model),
             "layers": self.networks.reader.names,
-            "pool": [pool.name for pool in self.networks.reader.pools],
+            "pool": [_pool_key(pool) for pool in self.networks.reader.pools],
             "twins": [len(self.networks.all) - 1, self.seed],
             "dtype": self.networks.dtype,
             "batch_size": self.batch_size,
@@ -211,7 +213,7 @@ class _Run:
             except KeyboardInterrupt:
                 if writer.count == 0:
                     raise
-                raise RecordingInterrupted(self._partial(writer), self.expected) from None
+                raise RecordingInterrupted(self._partial(writer), self.expected, store) from None
             except Exception as error:
                 if writer.count:
                     error.recording = self._partial(writer)  # type: ignore[attr-defined]
@@ -352,6 +354,11 @@ def _as_predictions(baseline: Any) -> Any:
         return baseline
     array = np.asarray(baseline)
     return array.argmax(1) if array.ndim == 2 else array
+
+
+def _pool_key(pool: Pooling) -> str:
+    """A name, and of a function of the user's own what it does: names alone do not tell."""
+    return pool.name if pool.function is None else f"{pool.name} {code_hash(pool.function)}"
 
 
 def _digests(writer: Writer) -> list[str]:

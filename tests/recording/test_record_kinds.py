@@ -91,6 +91,32 @@ def test_values_that_are_no_numbers_are_counted_and_said():
     assert recording["nonfinite"].sel(layer="tail").values.tolist() == [0, broken, 0, 0]
 
 
+def test_what_half_precision_cannot_hold_is_counted():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    x = torch.rand(20, 2) * 1e6
+    with pytest.warns(UserWarning, match="NaN or infinite"):
+        half = nc.record(net, x, ["0"], dtype="float16", progress=False)
+    expected = np.isinf(half["activation"].values).sum(0)
+    assert expected.any()
+    np.testing.assert_array_equal(half["nonfinite"], expected)
+    assert not nc.record(net, x, ["0"], progress=False)["nonfinite"].any()
+
+
+def test_images_given_by_name_are_inputs_too():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, pixel_values):
+            return self.conv(pixel_values)
+
+    x = torch.rand(6, 3, 8, 8)
+    by_name = nc.record(Named(), [{"pixel_values": x}], "conv", progress=False)
+    plain = nc.record(Named(), x, "conv", progress=False)
+    np.testing.assert_array_equal(by_name["input"], plain["input"])
+
+
 def test_no_warning_where_all_is_finite(model, images):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -92,6 +92,26 @@ def test_another_recording_is_never_taken_for_this_one(model, images, tmp_path, 
     xr.testing.assert_identical(nc.open_recording(tmp_path / "a.zarr").load(), before)
 
 
+def test_a_pooling_of_ones_own_is_known_by_what_it_does(model, images, tmp_path):
+    def spread(share):
+        def own(places):
+            return places.quantile(share, 2) - places.amin(2)
+
+        return own
+
+    path = tmp_path / "a.zarr"
+    first = nc.record(model, images, pool=spread(0.5), store=path, progress=False)
+    again = nc.record(model, images, pool=spread(0.5), store=path, progress=False)
+    xr.testing.assert_identical(first.load(), again.load())
+
+    def own(places):
+        return places.amax(2)
+
+    for other in (own, spread(0.6)):
+        with pytest.raises(ValueError, match=r"holds another recording \(pool"):
+            nc.record(model, images, pool=other, store=path, progress=False)
+
+
 @pytest.mark.parametrize("where", [0, 17, 39])
 def test_other_data_are_never_taken_for_these(model, images, tmp_path, where):
     path = tmp_path / "a.zarr"
