@@ -49,6 +49,13 @@ def code_hash(function: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def forward_hash(model: nn.Module) -> str:
+    """A short hash of how a model's own modules run, torch's aside: the code of each ``forward``."""
+    kinds = dict.fromkeys(type(module) for module in model.modules())
+    own = [kind.forward for kind in kinds if not kind.__module__.startswith("torch.")]
+    return code_hash(own)
+
+
 def _add_value(digest: Any, value: Any) -> None:
     if isinstance(value, nn.Module):
         digest.update(fingerprint(value).encode())

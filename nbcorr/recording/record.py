@@ -22,7 +22,14 @@ from nbcorr.network.pooling import Pooling, poolings
 from nbcorr.network.wrappers import unwrapped
 from nbcorr.recording.arrays import with_columns
 from nbcorr.recording.columns import as_column, by_sample, check_length, table_of
-from nbcorr.recording.content import code_hash, fingerprint, hooked_modules, provenance, same_data
+from nbcorr.recording.content import (
+    code_hash,
+    fingerprint,
+    forward_hash,
+    hooked_modules,
+    provenance,
+    same_data,
+)
 from nbcorr.recording.estimate import check_fits, in_words
 from nbcorr.recording.local import Local, Passed
 from nbcorr.recording.memory import MemoryWriter
@@ -190,6 +197,7 @@ class _Run:
         model = self.networks.model
         return {
             "weights": fingerprint(model),
+            "forward": forward_hash(model),
             "layers": self.networks.reader.names,
             "pool": [_pool_key(pool) for pool in self.networks.reader.pools],
             "twins": [len(self.networks.all) - 1, self.seed],

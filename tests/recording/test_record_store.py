@@ -112,6 +112,35 @@ def test_a_pooling_of_ones_own_is_known_by_what_it_does(model, images, tmp_path)
             nc.record(model, images, pool=other, store=path, progress=False)
 
 
+def test_a_model_whose_code_was_changed_is_another(images, tmp_path):
+    def defined(factor):
+        class Net(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = torch.nn.Conv2d(1, 2, 3)
+
+            def forward(self, x):
+                return self.conv(x * 2) if factor == 2 else self.conv(x * 3)
+
+        class Other(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = torch.nn.Conv2d(1, 2, 3)
+
+            def forward(self, x):
+                return self.conv(x + 3)
+
+        Other.__qualname__ = Net.__qualname__
+        torch.manual_seed(0)
+        return (Net if factor else Other)()
+
+    nc.record(defined(2), images, "conv", store=tmp_path / "a.zarr", progress=False)
+    nc.record(defined(2), images, "conv", store=tmp_path / "a.zarr", progress=False)
+    for other in (defined(3), defined(0)):
+        with pytest.raises(ValueError, match=r"holds another recording \(forward"):
+            nc.record(other, images, "conv", store=tmp_path / "a.zarr", progress=False)
+
+
 @pytest.mark.parametrize("where", [0, 17, 39])
 def test_other_data_are_never_taken_for_these(model, images, tmp_path, where):
     path = tmp_path / "a.zarr"
