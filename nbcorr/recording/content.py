@@ -50,7 +50,7 @@ def code_hash(function: Any) -> str:
 
 
 def forward_hash(model: nn.Module) -> str:
-    """A short hash of how a model's own modules run, torch's aside: the code of each ``forward``."""
+    """A short hash of the code of every ``forward`` in a model, those of torch aside."""
     kinds = dict.fromkeys(type(module) for module in model.modules())
     own = [kind.forward for kind in kinds if not kind.__module__.startswith("torch.")]
     return code_hash(own)
