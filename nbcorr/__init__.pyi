@@ -16,6 +16,8 @@ from .recording.opening import save_recording as save_recording
 from .recording.record import record as record
 from .recording.watch import watch as watch
 from .selectivity.index import selectivity as selectivity
+from .visualization.attribute import attribute as attribute
+from .visualization.factorize import factorize as factorize
 from .visualization.visualize import visualize as visualize
 
 __version__: str
