@@ -39,6 +39,12 @@ def test_a_cell_is_recorded_as_its_own_loop_runs(attached):
     assert hook_count(model) == 0
 
 
+def test_a_recording_of_several_poolings_is_made_anew_and_asked_for_one(attached):
+    for _ in range(2):
+        attached.ok("%neurcorr record --pool mean max --twins 0")
+    assert "recording.sel(pool='mean')" in attached.refused("%neurcorr correlate")
+
+
 def test_a_cell_that_fails_keeps_what_it_had_recorded(attached):
     ran = attached.run("%%neurcorr record\nimport torch\nmodel(torch.tensor(digits[0][:7]))\n1 / 0")
     attached.ns["last"] = torch.tensor(attached.ns["digits"][0][:3])

@@ -35,7 +35,10 @@ KINDS = {
     "model": Kind(lambda v: _is_instance(v, "torch.nn", "Module"), "a torch.nn.Module"),
     "layers": Kind(lambda v: _is_dataset(v, "kind", {"layer"}), "the layers of nc.layers"),
     "recording": Kind(
-        lambda v: _is_dataset(v, "activation", {"sample", "neuron"}),
+        lambda v: (
+            _is_dataset(v, "activation", {"sample", "neuron"})
+            or _is_dataset(v, "activation", {"pool", "sample", "neuron"})
+        ),
         "a recording, as nc.record or nc.from_arrays make it",
     ),
     "correlates": Kind(
