@@ -14,7 +14,7 @@ from nbcorr import __version__
 from nbcorr.network.names import unknown
 from nbcorr.visualization.attribute import activations, attribute
 from nbcorr.visualization.groups import attribution_of_factors
-from nbcorr.visualization.nmf import Factors, factors, most_groups
+from nbcorr.visualization.nmf import Factors, factors, places_and_neurons
 
 KINDS = ("activation", "gradient", "attribution")
 NEGATIVES = ("refuse", "split")
@@ -114,7 +114,8 @@ def factorize(
         seed=seed,
         nbcorr_version=__version__,
     )
-    if "gradient" not in data:
+    factor = {"activation": "gradient", "gradient": "activation"}.get(of, of)
+    if factor not in data:
         return found
     found["attribution"] = attribution_of_factors(data, found)
     return found.assign_attrs(target=data.attrs.get("target", ""))
@@ -183,16 +184,21 @@ def _matrices(values: xr.DataArray, across: bool) -> list[np.ndarray]:
 
 
 def _checked_k(k: Any, matrices: list[np.ndarray], across: bool) -> int:
-    count = operator.index(k)
+    try:
+        count = operator.index(k)
+    except TypeError:
+        kind = type(k).__name__
+        raise TypeError(f"k is a {kind}; expected a whole number or several") from None
     if count < 1:
         raise ValueError(f"k is {count}; expected at least 1")
-    most = min(most_groups(matrix) for matrix in matrices if matrix.any())
+    sizes = [places_and_neurons(matrix) for matrix in matrices if matrix.any()]
+    positions, neurons = min(sizes, key=min)
+    most = min(positions, neurons)
     if count > most:
-        positions, neurons = matrices[0].shape
         hint = "" if across or len(matrices) == 1 else ", or across=True for groups of all samples"
         raise ValueError(
-            f"k is {count}; {positions} positions of {neurons} neurons that are not all alive "
-            f"can be at most {most} groups: expected 1 to {most}{hint}"
+            f"k is {count}; {positions} positions and {neurons} neurons that are not dead can be "
+            f"at most {most} groups: expected 1 to {most}{hint}"
         )
     return count
 

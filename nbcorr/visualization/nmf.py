@@ -43,9 +43,9 @@ class Factors:
         return cls(nans[:positions], nans[positions:-1].T, nans[-1], np.nan, True)
 
 
-def most_groups(matrix: np.ndarray) -> int:
-    """How many groups a matrix (positions, neurons) can have: its positions or live neurons."""
-    return min(matrix.shape[0], int(matrix.any(axis=0).sum()))
+def places_and_neurons(matrix: np.ndarray) -> tuple[int, int]:
+    """A matrix's positions and its neurons that are not dead: neither is less than its groups."""
+    return matrix.shape[0], int(matrix.any(axis=0).sum())
 
 
 def factors(matrix: np.ndarray, k: int, seed: int) -> Factors:
@@ -58,7 +58,7 @@ def factors(matrix: np.ndarray, k: int, seed: int) -> Factors:
         negative part, and their weights are put together again with their signs. A group then
         says where something happens (its map, never negative) and in which direction.
     k : int
-        At most `most_groups`.
+        At most the lesser of `places_and_neurons`.
     seed : int
 
     Notes
