@@ -171,6 +171,7 @@ def attribute(
         target=labels if isinstance(target, list) else labels[0],
         method=method,
         steps=steps,
+        baseline=start.label,
         max_pool=max_pool,
         seed=seed,
         nbcorr_version=__version__,

@@ -28,6 +28,12 @@ class Baseline:
 
     value: Any = 0.0
 
+    @property
+    def label(self) -> float | str:
+        """The number, or what the array is."""
+        shape = np.shape(self.value)
+        return f"an array of shape {shape}" if shape else float(self.value)
+
     def like(self, activation: torch.Tensor, axis: int) -> torch.Tensor:
         """The baseline of a batch of activations, broadcast to their shape.
 

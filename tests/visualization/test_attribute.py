@@ -68,6 +68,7 @@ def test_paths_by_a_loop_over_their_points(stochastic: bool, batch_size: int) ->
         (gradient,) = torch.autograd.grad((scores[:, 1] - scores[:, 3]).sum(), point)
         total += (a - start) * gradient / steps
     np.testing.assert_allclose(found["attribution"], total, atol=1e-6)
+    assert found.attrs["baseline"] == "an array of shape (3,)"
     before = net.after(start.expand_as(a)).detach()
     np.testing.assert_allclose(found["score_baseline"], before[:, 1] - before[:, 3], atol=1e-6)
 
