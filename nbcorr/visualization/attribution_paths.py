@@ -31,7 +31,7 @@ class Baseline:
     @property
     def label(self) -> float | str:
         """The number, or what the array is."""
-        shape = np.shape(self.value)
+        shape = tuple(np.shape(self.value))
         return f"an array of shape {shape}" if shape else float(self.value)
 
     def like(self, activation: torch.Tensor, axis: int) -> torch.Tensor:
