@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -24,6 +25,24 @@ Reader = Callable[[torch.Tensor], dict[Call, torch.Tensor]]
 
 def pooled(output: torch.Tensor) -> torch.Tensor:
     return output.mean((2, 3)) if output.ndim == 4 else output.clone()
+
+
+def calls_of(recording: Any) -> list[Call]:
+    """Of the layers of a recording; ``act#2`` is the second call of ``act``."""
+    labels = (label.partition("#") for label in recording.attrs["layers"])
+    return [(name, int(number or 1) - 1) for name, _, number in labels]
+
+
+def ours(model: nn.Module, calls: list[Call]) -> Reader:
+    import nbcorr as nc
+
+    def read(batch: torch.Tensor) -> dict[Call, torch.Tensor]:
+        recording = nc.record(model, batch, "all", progress=False)
+        layers = zip(calls_of(recording), recording.attrs["layers"], strict=True)
+        activation = recording["activation"]
+        return {call: torch.from_numpy(activation.sel(layer=name).values) for call, name in layers}
+
+    return read
 
 
 def torchextractor(model: nn.Module, calls: list[Call], pooling: bool = True) -> Reader:
@@ -152,3 +171,49 @@ def import_torchvision() -> None:
         for name in ("nms", "qnms"):
             _OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import torchvision  # noqa: F401
+
+
+class InPlace(nn.Module):
+    """Batch normalisation changed in place by a ReLU that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+        self.norm, self.act = nn.BatchNorm2d(8), nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.conv2(self.act(self.norm(self.conv1(x)))))
+
+    def truth(self, x: torch.Tensor) -> dict[Call, torch.Tensor]:
+        """What each module gives, nothing of it changed."""
+        maps = {}
+        maps["conv1", 0] = x = self.conv1(x)
+        maps["norm", 0] = x = self.norm(x)
+        maps["act", 0] = x = x.clamp(min=0)
+        maps["conv2", 0] = x = self.conv2(x)
+        maps["act", 1] = x.clamp(min=0)
+        return {call: pooled(values) for call, values in maps.items()}
+
+
+def wrong_values() -> dict[str, int]:
+    """How many of the five values each tool gives wrong or does not give."""
+    torch.manual_seed(0)
+    model, images = InPlace().eval(), torch.randn(16, 3, 12, 12)
+    model.norm.running_mean.uniform_(-0.5, 0.5)
+    makers: dict[str, Callable[..., Reader]] = {"ours": ours}
+    for peer in PEERS:
+        if installed(peer.__name__):
+            makers[peer.__name__] = peer
+    for peer in (torchextractor, nnsight):
+        if installed(peer.__name__):
+            makers[f"{peer.__name__}, maps"] = partial(peer, pooling=False)
+    found = {}
+    with torch.inference_mode():
+        truth = model.truth(images)
+        for name, maker in makers.items():
+            given = maker(model, list(truth))(images)
+            found[name] = sum(
+                call not in given or not torch.allclose(given[call], value, atol=1e-5)
+                for call, value in truth.items()
+            )
+    return found
