@@ -142,7 +142,7 @@ print("FACTS", json.dumps(facts))
 def test_bring_your_own_model_records_four_of_them(tmp_path):
     facts, printed = facts_of("05_bring_your_own_model", BROUGHT, tmp_path)
     assert facts["convnet"].items() >= {"pool": 2, "sample": 597, "neuron": 704, "twin": 5}.items()
-    assert facts["vit"] == {"pool": 2, "sample": 597, "neuron": 192}
+    assert facts["vit"] == {"pool": 2, "sample": 597, "neuron": 192, "feature": 256}
     assert facts["own"].items() >= {"pool": 2, "sample": 597, "neuron": 72, "twin": 5}.items()
     assert facts["bert"] == {"pool": 2, "twin": 5, "sample": 600, "neuron": 432}
     assert facts["passes"].items() >= {"sample": 4 * 597, "neuron": 72}.items()
