@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -117,5 +118,7 @@ def _means(neurons: list[tuple[str, int]], recording: Any) -> dict[tuple[str, in
     missing = [neuron for neuron in neurons if neuron not in index]
     if missing:
         raise ValueError(f"neuron {neuron_label(*missing[0])!r} is not in the recording")
-    means = recording["activation"].isel(neuron=index.get_indexer(neurons)).mean("sample")
+    chosen = recording["activation"].isel(neuron=index.get_indexer(neurons))
+    # Half precision cannot hold the sums.
+    means = chosen.astype(np.float64).mean("sample")
     return dict(zip(neurons, means.values.tolist(), strict=True))

@@ -77,7 +77,8 @@ def derived(
         of a ReLU.
     """
     # A hook besides the one that asks may change what the layer gives.
-    if len(module._forward_hooks) > 1 or "forward" in vars(module):
+    everywhere = nn.modules.module._global_forward_hooks
+    if len(module._forward_hooks) > 1 or everywhere or "forward" in vars(module):
         return None
     if pool == "max" and type(module) in _KEEPS_ORDER:
         return functional.hardtanh(pooled, *_limits(module))

@@ -288,6 +288,6 @@ def _run_once(
         name: (lambda output, call, _, name=name: look(name, output, call)) for name in leaves
     }
     device, dtype = device_and_dtype(model)
-    batch = next(batches(example, batch_size=1)).to(device, dtype)
+    batch = next(batches(example, batch_size=1)).sorted_out(model).to(device, dtype)
     with inference(model), captured(model, callbacks):
         batch.run(model)

@@ -88,7 +88,7 @@ def exemplars(
     search = _Search(model, chosen, k, seed)
     with tqdm(total=count_samples(data), unit="sample", disable=not progress, leave=False) as bar:
         for batch in batches(data, batch_size):
-            search.add(batch)
+            search.add(batch.sorted_out(model))
             bar.update(len(batch))
     return search.finish(quantile).assign_attrs(
         model=type(model).__name__, fingerprint=fingerprint(model), quantile=quantile, seed=seed

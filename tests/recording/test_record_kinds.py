@@ -156,6 +156,25 @@ def test_what_the_model_does_not_take_becomes_a_column():
     assert recording["label"].values.tolist() == [0, 1] * 5
 
 
+def test_columns_stand_in_nobodys_way():
+    net = Tokens()
+    assert nc.layers(net, list(token_batches()))["units"].sel(layer="act") == 6
+    found = nc.exemplars(net, list(token_batches()), ["act:1"], k=2, progress=False)
+    assert found["sample"].shape == (1, 2)
+
+
+def test_means_of_half_precision_do_not_overflow(model, images):
+    recording = nc.record(model, images, "relu", dtype="float16", progress=False)
+    large = recording.copy(deep=True)
+    large["activation"].values[:] = 60000
+    seen = []
+    with nc.ablate(model, ["relu:1"], "mean", recording=large):
+        handle = model.relu.register_forward_hook(lambda m, a, out: seen.append(out))
+        model.eval()(torch.tensor(images))
+    handle.remove()
+    assert seen[0][0, 1].item() == pytest.approx(60000, rel=1e-3)
+
+
 class Greedy(Tokens):
     def forward(self, input_ids, **rest):
         assert "age" not in rest
