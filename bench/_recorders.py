@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import sys
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from functools import partial
-from io import StringIO
 from typing import Any
 
 import torch
+from _torchvision import import_torchvision
 from torch import nn
 
 Call = tuple[str, int]
@@ -152,25 +150,6 @@ PEERS = (torchextractor, nnsight, captum, torchvision, clones)
 
 def installed(name: str) -> bool:
     return name == clones.__name__ or importlib.util.find_spec(name) is not None
-
-
-# What is defined lives as long as this.
-_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
-
-
-def import_torchvision() -> None:
-    """torchvision, also where its compiled part was built for another torch than there is."""
-    try:
-        with redirect_stderr(StringIO()):
-            import torchvision
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for name in ("nms", "qnms"):
-            _OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision  # noqa: F401
 
 
 class InPlace(nn.Module):

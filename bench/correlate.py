@@ -93,6 +93,11 @@ def peers(x: np.ndarray, y: np.ndarray) -> dict[str, tuple[Call, int]]:
         found["pandas corrwith"] = (lambda: frame.corrwith(series, method="spearman"), FEW)
     if importlib.util.find_spec("torchmetrics"):
         import torch
+        from _torchvision import import_torchvision
+
+        if importlib.util.find_spec("torchvision"):
+            # torchmetrics imports it.
+            import_torchvision()
         from torchmetrics.regression import SpearmanCorrCoef
 
         torch.set_num_threads(1)
