@@ -1,0 +1,59 @@
+"""Still pictures of the interfaces, for pages without a kernel: drawn on white with matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nbcorr.notebook import pictures
+from nbcorr.notebook.interfaces.icons import Icons, Neuron
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A white figure of this size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+
+
+def png(figure: Any) -> bytes:
+    """A figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def draw_image(axes: Any, image: Any, title: str = "") -> None:
+    """A picture without ticks."""
+    axes.imshow(pictures.to_uint8(image), cmap="gray", interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(plain(title), fontsize=9, loc="left")
+
+
+def draw_cell(
+    axes: Any, cell: tuple[int, int], grid: tuple[int, int], image: tuple[int, ...]
+) -> None:
+    """Frame a position of a grid over the picture that was drawn there."""
+    from matplotlib.patches import Rectangle
+
+    height, width = image[0] / grid[0], image[1] / grid[1]
+    corner = cell[1] * width - 0.5, cell[0] * height - 0.5
+    for line, colour in ((3.0, "black"), (1.4, "white")):
+        axes.add_patch(Rectangle(corner, width, height, fill=False, ec=colour, lw=line))
+
+
+def draw_neurons(axes: Sequence[Any], icons: Icons, shown: Sequence[tuple[Neuron, str]]) -> None:
+    """Neurons, each with words, on these axes: their pictures, else their best exemplars."""
+    for place, (neuron, words) in zip(axes, shown, strict=False):
+        picture = icons.picture(neuron)
+        if picture is None:
+            picture = next(iter(icons.real(neuron, 1)), np.full((8, 8), 0.93))
+        draw_image(place, picture, words)
+
+
+def plain(text: str) -> str:
+    """Text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")
