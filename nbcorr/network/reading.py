@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nbcorr.network.derived import LastPooled, derived
+from nbcorr.network.derived import LastPooled, Run, agree, derived, needs_a_look
 from nbcorr.network.hooks import Callback
 from nbcorr.network.layers import call_label
 from nbcorr.network.pooling import Pooling
@@ -28,6 +28,8 @@ class Reader:
         The neurons of each layer, in the order the layers ran; empty before the first pass.
     left_out : dict of str to str
         Layers nobody named that have no numbers per sample, with the reason.
+    disbelieved : set of str
+        Layers that did not give in the first pass what follows from their kind.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Reader:
         self.names, self.pools, self.explicit = list(names), tuple(pools), explicit
         self.units: dict[str, int] = {}
         self.left_out: dict[str, str] = {}
+        self.disbelieved: set[str] = set()
         self._governors = {name: governor(model, name) for name in names}
 
     def reading(
@@ -109,18 +112,30 @@ class _Pass:
             self._reader.left_out[label] = str(error)
 
     def _pooled(self, name: str, output: torch.Tensor, args: tuple[Any, ...]) -> list[torch.Tensor]:
-        module, axis = self._modules[name], unit_axis(self._reader._governors[name], output)
-        behind = self._last.behind(module, args[0] if args else None, axis)
-        pooled = []
-        for at, pool in enumerate(self._reader.pools):
-
-            def read(units: torch.Tensor, pool: Pooling = pool) -> torch.Tensor:
-                return pool(output.index_select(axis, units), axis, self._tokens)
-
-            known = derived(module, pool.name, behind[at], read) if behind else None
-            pooled.append(pool(output, axis, self._tokens) if known is None else known)
+        axis = unit_axis(self._reader._governors[name], output)
+        run = Run(self._modules[name], args[0] if args else None, output, axis, self._tokens)
+        behind = self._last.behind(run.module, run.inputs, axis)
+        pooled = [
+            self._following(name, run, pool, behind[at] if behind else None)
+            for at, pool in enumerate(self._reader.pools)
+        ]
         self._last.remember(output, axis, pooled)
         return pooled
+
+    def _following(
+        self, name: str, run: Run, pool: Pooling, known: torch.Tensor | None
+    ) -> torch.Tensor:
+        """A layer's pooled output, from its pooled input where that can be."""
+        reader = self._reader
+        follows = None if name in reader.disbelieved else derived(run, pool, known)
+        if follows is None:
+            return pool(run.output, run.axis, self._tokens)
+        if not reader.units and needs_a_look(run.module):
+            seen = pool(run.output, run.axis, self._tokens)
+            if not agree(follows, seen):
+                reader.disbelieved.add(name)
+                return seen
+        return follows
 
 
 class BatchRows:

@@ -84,9 +84,9 @@ def test_what_follows_is_what_reading_gives(inplace, falling, dtype, reads):
     net = network(inplace, falling).to(dtype)
     x = torch.randn(5, 3, 9, 7, dtype=dtype)
     got = read(net, x, ["mean", "max"])
-    # Both convolutions by both poolings, both activations by the mean; of the first norm those
-    # that fall by the largest.
-    assert len(reads) == 6 + falling
+    # The first convolution by both poolings and the one of a pixel by the largest, both activations
+    # by the mean; of the first norm those that fall by the largest.
+    assert len(reads) == 5 + falling
     for layer, maps in literal(net, x).items():
         expected = torch.stack([maps.mean((2, 3)), maps.amax((2, 3))])
         np.testing.assert_allclose(got[layer], expected.float(), rtol=2e-6, atol=2e-6)
@@ -162,6 +162,59 @@ def test_only_a_plain_normalisation_in_eval_mode_is_a_line(what):
         expected = norm(net[0](x))
     expected = torch.stack([expected.mean((2, 3)), expected.amax((2, 3))])
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+class Standardised(nn.Conv2d):
+    """Weights that are not those it uses, as timm's StdConv2d has them."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+class Named(nn.Conv2d):
+    """A subclass that does what its base does, as EfficientNet's with its own padding."""
+
+    def forward(self, x):
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reading"),
+    [
+        (nn.Conv2d(3, 12, 1), [3]),
+        (nn.Conv2d(3, 12, 1, padding="same", bias=False), [3]),
+        (nn.Conv2d(3, 4, 1), [4]),
+        (nn.Conv2d(3, 12, 1, stride=2), [12]),
+        (nn.Conv2d(3, 12, 1, padding=1), [12]),
+        (nn.Conv2d(3, 12, 3), [12]),
+        (nn.Conv2d(3, 12, 1, groups=3), [12]),
+        (Named(3, 12, 1), [3, 12, 3]),
+        (Standardised(3, 12, 1), [3, 12, 12, 12]),
+    ],
+    ids=str,
+)
+def test_the_mean_of_one_pixel_convolutions_is_read_where_it_is_small(layer, reading, reads):
+    net = nn.Sequential(layer).eval()
+    batches = [torch.randn(5, 3, 9, 8) + at for at in range(2)]
+    reader = Reader(net, ["0"], poolings("mean"))
+    for x in batches:
+        one = reader.reading(net, len(x), x.device, Tokens())
+        with inference(net), captured(net, one.callbacks):
+            expected = net(x).mean((2, 3))
+        np.testing.assert_allclose(reader.finish(one)[0], expected, rtol=2e-6, atol=2e-6)
+    seen = [shape[1] for shape in reads]
+    # What is of a kind that could do otherwise is looked at in the first pass.
+    assert seen == reading if type(layer) is not nn.Conv2d else reading * 2
+
+
+def test_the_mean_of_linear_layers_over_tokens_follows(reads):
+    net = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 8)).eval()
+    x = torch.randn(3, 20, 8)
+    got = read(net, x, "mean")
+    assert [shape[-1] for shape in reads] == [8, 32]
+    for layer, maps in literal(net, x).items():
+        np.testing.assert_allclose(got[layer][0], maps.mean(1), rtol=2e-6, atol=2e-6)
 
 
 def test_no_map_is_held():
