@@ -14,7 +14,7 @@ from torch import nn
 from nbcorr.network.batches import batches
 from nbcorr.network.hooks import captured, device_and_dtype, inference
 from nbcorr.network.names import unknown
-from nbcorr.network.units import governor, unit_axis
+from nbcorr.network.units import governors, unit_axis
 from nbcorr.network.wrappers import named_modules, submodule, unwrapped
 
 # One way to choose layers: a name, glob or kind, a class, or a question put to each module.
@@ -276,14 +276,14 @@ def _run_once(
         calls[name] = call + 1
         if call == 0:
             shapes[name] = tuple(output.shape[1:])
-            units[name] = output.shape[unit_axis(governors[name], output)] if output.ndim > 1 else 1
+            units[name] = output.shape[unit_axis(decide[name], output)] if output.ndim > 1 else 1
 
     if isinstance(example, Iterator):
         raise TypeError(
             f"the example is a {type(example).__name__}, which would lose a batch; expected an "
             "array, a batch, labelled images, a Dataset or a DataLoader"
         )
-    governors = {name: governor(model, name) for name in leaves}
+    decide = governors(model, leaves)
     callbacks = {
         name: (lambda output, call, _, name=name: look(name, output, call)) for name in leaves
     }

@@ -15,7 +15,7 @@ from nbcorr.network.hooks import Callback
 from nbcorr.network.layers import call_label
 from nbcorr.network.pooling import Pooling
 from nbcorr.network.tokens import Tokens
-from nbcorr.network.units import governor, unit_axis
+from nbcorr.network.units import governors, unit_axis
 from nbcorr.network.wrappers import submodule
 
 
@@ -43,7 +43,7 @@ class Reader:
         self.units: dict[str, int] = {}
         self.left_out: dict[str, str] = {}
         self.disbelieved: set[str] = set()
-        self._governors = {name: governor(model, name) for name in names}
+        self._governors = governors(model, self.names)
 
     def reading(
         self, network: nn.Module, count: int, device: torch.device, tokens: Tokens
