@@ -105,13 +105,18 @@ def same_data(
     return all(prepare(batch).digest() == digests[at] for at, batch in some.items())
 
 
-def provenance(model: nn.Module, layout: Layout, inputs: str, reader: Reader) -> dict[str, Any]:
-    """What made a recording, for its attrs; ``inputs`` says what became of the raw inputs."""
+def provenance(
+    model: nn.Module, weights: str, layout: Layout, inputs: str, reader: Reader
+) -> dict[str, Any]:
+    """What made a recording, for its attrs.
+
+    ``weights`` is the model's `fingerprint`, ``inputs`` says what became of the raw inputs.
+    """
     from nbcorr import __version__
 
     said = {
         "model": type(model).__name__,
-        "fingerprint": fingerprint(model),
+        "fingerprint": weights,
         "layers": list(layout.units),
         "pool": layout.pools[0] if len(layout.pools) == 1 else list(layout.pools),
         "input": inputs,

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -190,13 +191,18 @@ class _Run:
         self._check_lengths()
         self.source = self._source(client)
 
+    @cached_property
+    def weights(self) -> str:
+        """The fingerprint of the model."""
+        return fingerprint(self.networks.model)
+
     def key(self) -> dict[str, Any]:
         """What a recording is recognised by; its data are compared batch by batch."""
         from nbcorr import __version__
 
         model = self.networks.model
         return {
-            "weights": fingerprint(model),
+            "weights": self.weights,
             "forward": forward_hash(model),
             "layers": self.networks.reader.names,
             "pool": [_pool_key(pool) for pool in self.networks.reader.pools],
@@ -352,7 +358,7 @@ class _Run:
         networks, how = self.networks, self.networks.inputs.how
         if networks.inputs.features and not writer.layout.features:
             how = "not kept: inputs of different shapes"
-        said = provenance(networks.model, writer.layout, how, networks.reader)
+        said = provenance(networks.model, self.weights, writer.layout, how, networks.reader)
         return said | {"seed": self.seed}
 
 

@@ -113,8 +113,9 @@ class Watched:
             )
         self._reader.check_ran()
         assert self._writer.layout is not None
-        attrs = provenance(self._model, self._writer.layout, self._inputs.how, self._reader)
-        changed = int(attrs["fingerprint"] != self._before)
+        model, weights = self._model, fingerprint(self._model)
+        attrs = provenance(model, weights, self._writer.layout, self._inputs.how, self._reader)
+        changed = int(weights != self._before)
         attrs |= {"training": int(self._trained), "weights_changed": changed}
         return self._writer.finish({}, attrs)
 
