@@ -16,8 +16,8 @@ import numpy as np
 # Length and checksum of a record; the length of its JSON part.
 _FRAME = struct.Struct("<QI")
 _TEXT = struct.Struct("<Q")
-# Linux looks for pages that lie together for as much as is written at once: of 4 MB that can take it
-# ten times as long as copying them.
+# Linux looks for pages that lie together for as much as is written at once: for 4 MB that can take
+# it ten times as long as copying them.
 _AT_ONCE = 1 << 20
 
 
