@@ -1,70 +1,101 @@
-"""Images as numbers to optimise: the Fourier spectrum with decorrelated colours."""
+"""Inputs as numbers to optimise: one tensor of numbers per picture, so that pictures never mix."""
 
 from __future__ import annotations
 
-import math
-from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 
-START_SPREAD = 0.01
-CONTRAST = 1 / 4
-COLOUR_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+from nbcorr.network.names import unknown
+from nbcorr.visualization.cppn import CPPN
+from nbcorr.visualization.fourier import Fourier
+from nbcorr.visualization.maco import MaCo
+from nbcorr.visualization.pixel import Pixel
+from nbcorr.visualization.vector import Vector
 
 
-class Fourier:
-    """Images in 0..1 parametrised by their spectrum, low frequencies given the larger steps.
+class Parametrization(Protocol):
+    """Numbers that stand for inputs of a network.
 
-    Natural images have amplitudes that fall as 1/f; dividing every coefficient by its frequency
-    (and, for three channels, rotating the channels along the principal colours of natural images)
-    makes all directions about equally easy to optimise, which is what keeps gradient ascent from
-    ending in high-frequency noise. Other channel counts are left uncorrelated.
+    Attributes
+    ----------
+    shape : tuple of int
+        (channels, height, width) or (features,), the alpha channel not counted.
+    device : torch.device
+    alpha : bool
+        Images have one more channel, of opacity.
+    learning_rate : float
+        What suits Adam on these numbers.
+    """
+
+    shape: Any
+    device: torch.device
+    alpha: bool
+    learning_rate: float
+
+    def start(self, generator: torch.Generator) -> torch.Tensor:
+        """The numbers of one picture to start from, float32; the same for the same generator."""
+
+    def image(self, stack: torch.Tensor) -> torch.Tensor:
+        """The images (n, channels [+ 1], height, width) in 0..1, or vectors (n, features)."""
+
+
+PARAMETRIZATIONS: dict[str, Any] = {
+    "fourier": Fourier,
+    "pixel": Pixel,
+    "maco": MaCo,
+    "cppn": CPPN,
+}
+"""Those of images; vectors have one of their own."""
+
+
+def parametrization(
+    name: str,
+    shape: tuple[int, ...],
+    device: torch.device,
+    *,
+    colours: Any = None,
+    alpha: bool = False,
+    magnitude: Any = None,
+    bounds: Any = None,
+) -> Parametrization:
+    """The parametrisation of that name; that of vectors where the shape is of a vector.
 
     Parameters
     ----------
-    shape : (channels, height, width)
+    name : {"fourier", "pixel", "maco", "cppn"}
+        Of images. The shape of a vector wants ``"fourier"``, everyone's default, or ``"pixel"``.
+    shape : (channels, height, width) or (features,)
     device : torch.device
+    colours : array (channels, channels), optional
+    alpha : bool
+    magnitude : array (channels, rows, columns), optional
+        Of frequencies; for ``"fourier"`` and ``"maco"``, the others have none.
+    bounds : (lowest, highest), optional
+        Of the features of vectors.
 
-    Notes
-    -----
-    Source: Olah, Mordvintsev, Schubert, "Feature visualization" (Distill 2017), section
-    "Preconditioning and parameterization"; constants of Lucid's ``optvis/param``:
-    ``image = sigmoid(C irfft2(sqrt(h w) S / max(f, 1 / max(h, w))) / 4)`` with f in cycles per
-    pixel and C the normalised root of the colour covariance.
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or an argument does not fit the shape.
     """
+    if name not in PARAMETRIZATIONS:
+        raise ValueError(unknown("parametrization", name, PARAMETRIZATIONS))
+    if len(shape) == 1:
+        _check_vector(name, shape, colours=colours, alpha=alpha or None, magnitude=magnitude)
+        return Vector((shape[0],), device, bounds=bounds)
+    if len(shape) != 3:
+        raise ValueError(f"shape is {shape}; expected (channels, height, width) or (features,)")
+    if bounds is not None:
+        raise ValueError(f"bounds are for vectors; images of shape {shape} are in 0..1")
+    kind = PARAMETRIZATIONS[name]
+    spectral = {"magnitude": magnitude} if issubclass(kind, Fourier) else {}
+    return kind(shape, device, colours=colours, alpha=alpha, **spectral)
 
-    def __init__(self, shape: tuple[int, int, int], device: torch.device) -> None:
-        self.shape = shape
-        self.device = device
 
-    def start(self, generator: torch.Generator) -> torch.Tensor:
-        """A random spectrum (channels, height, width // 2 + 1, 2): a nearly grey image."""
-        channels, height, width = self.shape
-        size = (channels, height, width // 2 + 1, 2)
-        return (START_SPREAD * torch.randn(size, generator=generator)).to(self.device)
-
-    def image(self, spectrum: torch.Tensor) -> torch.Tensor:
-        """The images (n, channels, height, width) in 0..1 of a stack of spectra."""
-        return torch.sigmoid(self._correlate(self._waves(spectrum)))
-
-    def _waves(self, spectrum: torch.Tensor) -> torch.Tensor:
-        scaled = torch.view_as_complex(spectrum) * self._scale
-        return torch.fft.irfft2(scaled, s=self.shape[1:]) * CONTRAST
-
-    def _correlate(self, waves: torch.Tensor) -> torch.Tensor:
-        if self.shape[0] != 3:
-            return waves
-        return torch.einsum("dc,nchw->ndhw", self._colours, waves)
-
-    @cached_property
-    def _scale(self) -> torch.Tensor:
-        _, height, width = self.shape
-        rows = torch.fft.fftfreq(height, device=self.device)[:, None]
-        columns = torch.fft.rfftfreq(width, device=self.device)[None, :]
-        lowest = 1 / max(height, width)
-        return math.sqrt(height * width) / torch.hypot(rows, columns).clamp(min=lowest)
-
-    @cached_property
-    def _colours(self) -> torch.Tensor:
-        root = torch.tensor(COLOUR_ROOT, device=self.device)
-        return root / root.norm(dim=0).max()
+def _check_vector(name: str, shape: tuple[int, ...], **of_images: Any) -> None:
+    if name not in ("fourier", "pixel"):
+        raise ValueError(f"{name!r} is for images; shape is {shape}, that of a vector")
+    for argument, value in of_images.items():
+        if value is not None:
+            raise ValueError(f"{argument} is for images; shape is {shape}, that of a vector")
