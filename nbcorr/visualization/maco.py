@@ -26,7 +26,7 @@ class MaCo(Fourier):
     amplitude. Opacity, where asked for, is free as in ``Fourier``: no images have its magnitudes.
     """
 
-    learning_rate = 0.1
+    learning_rate = 0.2
 
     def start(self, generator: torch.Generator) -> torch.Tensor:
         """Random phases (channels, height, width // 2 + 1); of opacity, re and im of a spectrum."""
