@@ -2,91 +2,78 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
+import inspect
 from collections.abc import Callable
-from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from nbcorr.network.batches import Batch, some_batches
 from nbcorr.network.reading import Reader
-from nbcorr.network.wrappers import unwrapped
+from nbcorr.recording.hashing import Digest
 from nbcorr.recording.rows import Layout
 
 # Batches of a dataset that are looked at to recognise it; of arrays all are.
 _LOOKED_AT = 16
-# Where in memory an object lies is no part of what it is.
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A short hash of a model's modules, their settings and weights: equal model, equal hash."""
-    model = unwrapped(model)
-    digest = hashlib.sha256()
-    for name, module in model.named_modules():
-        settings = _ADDRESS.sub("", module.extra_repr())
-        digest.update(f"{name}{type(module).__qualname__}{settings}".encode())
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, torch.Tensor):
-            digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+    """A short hash of a model's modules, their settings and weights: equal model, equal hash.
+
+    Settings are the plain values that a module holds: numbers, text, arrays, functions and tuples
+    of them. What its ``forward`` assigns, counters and caches, is none of it.
+    """
+    digest = Digest()
+    digest.add(model)
+    return str(digest)
 
 
 def code_hash(function: Any) -> str:
     """A short hash of what a callable does, as far as it can be seen.
 
-    Its code, constants and defaults and what it has enclosed; a module's `fingerprint`. What it
-    calls by name is not followed.
+    Its code, constants and defaults and what it has enclosed or, an object, holds; a module's
+    `fingerprint`. What it calls by name is not followed.
     """
-    digest = hashlib.sha256()
-    _add_value(digest, function)
-    return digest.hexdigest()[:16]
+    digest = Digest()
+    digest.add(function)
+    return str(digest)
 
 
 def forward_hash(model: nn.Module) -> str:
     """A short hash of the code of every ``forward`` in a model, those of torch aside."""
     kinds = dict.fromkeys(type(module) for module in model.modules())
     own = [kind.forward for kind in kinds if not kind.__module__.startswith("torch.")]
-    return code_hash(own)
+    return code_hash([*own, *_replaced_forwards(model)])
 
 
-def _add_value(digest: Any, value: Any) -> None:
-    if isinstance(value, nn.Module):
-        digest.update(fingerprint(value).encode())
-    elif isinstance(value, np.ndarray | torch.Tensor):
-        array = np.ascontiguousarray(value.detach().cpu() if torch.is_tensor(value) else value)
-        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    elif isinstance(value, CodeType):
-        digest.update(value.co_code + repr(value.co_names).encode())
-        for constant in value.co_consts:
-            _add_value(digest, constant)
-    elif isinstance(value, FunctionType):
-        enclosed = [cell.cell_contents for cell in value.__closure__ or ()]
-        for part in (value.__code__, value.__defaults__, value.__kwdefaults__, *enclosed):
-            _add_value(digest, part)
-    elif isinstance(value, partial):
-        for part in (value.func, *value.args, *sorted(value.keywords.items())):
-            _add_value(digest, part)
-    elif isinstance(value, tuple | list):
-        for part in value:
-            _add_value(digest, part)
-    else:
-        digest.update(_ADDRESS.sub("", f"{type(value).__qualname__}{value!r}").encode())
+def _replaced_forwards(model: nn.Module) -> list[CodeType]:
+    """Code that was put in the place of a module's ``forward``; a compiled one does as before."""
+    found = []
+    for module in model.modules():
+        own = inspect.unwrap(vars(module).get("forward", module.forward))
+        function = getattr(own, "__func__", own)
+        if isinstance(function, FunctionType) and function is not type(module).forward:
+            found.append(function.__code__)
+    return found
 
 
 def hooked_modules(model: nn.Module) -> list[str]:
     """Modules with forward hooks of someone else, which change what the model gives."""
-    return [
-        name or type(model).__name__
-        for name, module in model.named_modules()
-        if module._forward_hooks or module._forward_pre_hooks
-    ]
+    of_torch = nn.modules.module
+    everywhere = of_torch._global_forward_hooks or of_torch._global_forward_pre_hooks
+    found = ["every module"] if everywhere else []
+    for name, module in model.named_modules():
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        if any(map(_is_foreign, hooks)):
+            found.append(name or type(model).__name__)
+    return found
+
+
+def _is_foreign(hook: Any) -> bool:
+    # By hooks torch computes the weights of weight_norm, spectral_norm and prune.
+    return not type(hook).__module__.startswith("torch.nn.utils.")
 
 
 def same_data(

@@ -34,6 +34,7 @@ from nbcorr.recording.content import (
 from nbcorr.recording.estimate import check_fits, in_words
 from nbcorr.recording.local import Local, Passed
 from nbcorr.recording.memory import MemoryWriter
+from nbcorr.recording.partial import local_path, partial_folder
 from nbcorr.recording.passes import Networks
 from nbcorr.recording.rows import Writer
 
@@ -157,6 +158,7 @@ def record(
         return run.into(MemoryWriter(run.expected))
     from nbcorr.recording.store import StoreWriter
 
+    _check_unhooked(model, local_path(store))
     slab = run.source.slab(store, run.expected)
     # Workers fill slab by slab; alone, whole neurons lie in one piece.
     expected = run.expected if client is None else None
@@ -210,15 +212,16 @@ class _Run:
             "dtype": self.networks.dtype,
             "batch_size": self.batch_size,
             "columns": self.named,
-            "baseline": fingerprint(self.answer) if isinstance(self.answer, nn.Module) else None,
+            "baseline": [fingerprint(self.answer), forward_hash(self.answer)]
+            if isinstance(self.answer, nn.Module)
+            else None,
+            "hooks": hooked_modules(model),
             "nbcorr_version": __version__,
         }
 
     def into(self, writer: Writer, store: Path | None = None) -> xr.Dataset:
         """Record into a writer what it does not have yet, and label it."""
         with writer:
-            if store is not None and writer.count:
-                _check_unhooked(self.networks.model, store)
             if store is not None and writer.finished:
                 return self._again(writer, store)
             try:
@@ -370,6 +373,10 @@ def _as_predictions(baseline: Any) -> Any:
     return array.argmax(1) if array.ndim == 2 else array
 
 
+def _hashes(model: nn.Module) -> list[str]:
+    return [fingerprint(model), forward_hash(model)]
+
+
 def _pool_key(pool: Pooling) -> str:
     """A name, and of a function of the user's own what it does: names alone do not tell."""
     return pool.name if pool.function is None else f"{pool.name} {code_hash(pool.function)}"
@@ -390,7 +397,7 @@ def _other_data(store: Path | None, batch: int | None = None) -> str:
 
 def _check_unhooked(model: nn.Module, store: Path) -> None:
     hooked = hooked_modules(model)
-    if hooked:
+    if hooked and (store.exists() or partial_folder(store).exists()):
         raise ValueError(
             f"{hooked[0]} has hooks, which may change what the model gives, and so it cannot be "
             f"told whether {str(store)!r} is of it; expected a model without hooks, or a new store"

@@ -1,4 +1,4 @@
-"""The axis of a layer's units, where several modules share an activation or it is declared first."""
+"""The axis of a layer's units, also of activations that are shared or declared first."""
 
 from __future__ import annotations
 

@@ -141,6 +141,19 @@ def test_a_model_whose_code_was_changed_is_another(images, tmp_path):
             nc.record(other, images, "conv", store=tmp_path / "a.zarr", progress=False)
 
 
+def test_a_baseline_whose_code_was_changed_is_another(model, images, tmp_path):
+    class Rule(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :3]
+
+    how = {"store": tmp_path / "a.zarr", "progress": False}
+    nc.record(model, images, baseline=Rule(), **how)
+    other = Rule()
+    other.forward = lambda x: x.flatten(1)[:, 3:6]
+    with pytest.raises(ValueError, match=r"holds another recording \(baseline"):
+        nc.record(model, images, baseline=other, **how)
+
+
 @pytest.mark.parametrize("where", [0, 17, 39])
 def test_other_data_are_never_taken_for_these(model, images, tmp_path, where):
     path = tmp_path / "a.zarr"
@@ -266,6 +279,31 @@ def test_a_model_with_hooks_is_not_recognised(model, images, tmp_path):
             nc.record(model, images, store=path, progress=False)
         switched = nc.record(model, images, store=tmp_path / "b.zarr", progress=False)
     assert not switched["activation"].sel(layer="relu", unit=0).any()
+    # Nor is what was recorded with them taken for what the model gives without.
+    with pytest.raises(
+        ValueError, match=r"holds another recording \(hooks: \[.*'relu'\], not \[\]"
+    ):
+        nc.record(model, images, store=tmp_path / "b.zarr", progress=False)
+
+
+def test_a_run_with_hooks_that_was_stopped_is_not_gone_on_with(model, images, tmp_path):
+    path = tmp_path / "a.zarr"
+    with nc.ablate(model, ["relu:0"]), pytest.raises(RecordingInterrupted):
+        nc.record(model, stopping(images, 8, KeyboardInterrupt()), store=path, progress=False)
+    with nc.ablate(model, ["relu:1"]), pytest.raises(ValueError, match="has hooks, which may"):
+        nc.record(model, stopping(images, None, None), store=path, progress=False)
+    with pytest.raises(ValueError, match=r"holds another recording \(hooks"):
+        nc.record(model, stopping(images, None, None), store=path, progress=False)
+
+
+def test_hooks_on_all_modules_are_seen(model, images, tmp_path):
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda m, a, out: None)
+    try:
+        nc.record(model, images, store=tmp_path / "a.zarr", progress=False)
+        with pytest.raises(ValueError, match="every module has hooks"):
+            nc.record(model, images, store=tmp_path / "a.zarr", progress=False)
+    finally:
+        handle.remove()
 
 
 class Large(TorchDataset):
