@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from nbcorr.network.batches import Batch
 from nbcorr.network.hooks import device_and_dtype, first_tensor, inference, output_parts
+from nbcorr.recording.columns import check_answered
 
 
 def answers_of(output: Any, label: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -49,13 +50,15 @@ def answers_of(output: Any, label: np.ndarray | None) -> dict[str, np.ndarray]:
     return columns
 
 
-def baseline_answers(baseline: Callable[..., Any], batch: Batch) -> np.ndarray:
+def baseline_answers(baseline: Callable[..., Any], batch: Batch, first: int = 0) -> np.ndarray:
     """System B's predictions for a batch, shape (batch,).
+
+    ``first`` is the position of the batch's first sample, its name where there are no ids.
 
     Raises
     ------
     ValueError
-        If it does not give one answer (or one row of class scores) per sample.
+        If it does not give one answer (or one row of class scores) per sample, or NaN or None.
     """
     if isinstance(baseline, nn.Module):
         with inference(baseline):
@@ -67,14 +70,15 @@ def baseline_answers(baseline: Callable[..., Any], batch: Batch) -> np.ndarray:
     if isinstance(given, torch.Tensor):
         given = given.detach().cpu().numpy()
     answers = np.asarray(given)
-    if answers.ndim == 2 and answers.shape[0] == len(batch):
-        answers = answers.argmax(1)
-    if answers.shape != (len(batch),):
+    scores = answers if answers.ndim == 2 and answers.shape[0] == len(batch) else None
+    if scores is None and answers.shape != (len(batch),):
         raise ValueError(
             f"the baseline gave answers of shape {answers.shape} for a batch of {len(batch)} "
             "samples; expected one prediction, or one row of class scores, per sample"
         )
-    return answers
+    positions = np.arange(first, first + len(batch))
+    check_answered(answers, positions if batch.sample is None else batch.sample)
+    return answers if scores is None else scores.argmax(1)
 
 
 def _class_scores(output: Any) -> torch.Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,21 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from nbcorr.recording.columns import OWN_NAMES, check_answered, check_names
 from nbcorr.recording.rows import Layout
-
-# What columns on the samples cannot be called.
-_OWN_NAMES = (
-    "activation",
-    "activation_twin",
-    "nonfinite",
-    "input",
-    "feature",
-    "neuron",
-    "layer",
-    "unit",
-    "pool",
-    "twin",
-)
 
 
 def neuron_coords(layers: Sequence[str], units: Sequence[int] | np.ndarray) -> xr.Coordinates:
@@ -176,11 +164,7 @@ def with_columns(recording: xr.Dataset, per_sample: Mapping[str, Any]) -> xr.Dat
     """The recording with one value per sample under each of these names, and what follows."""
     count = recording.sizes["sample"]
     for name, column in per_sample.items():
-        if name in _OWN_NAMES:
-            raise ValueError(
-                f"a column is called {name!r}, a name of the recording's own "
-                f"({', '.join(_OWN_NAMES)}); expected another name"
-            )
+        check_names([name], OWN_NAMES)
         values = np.asarray(column)
         _check_length(name, values, count, "samples")
         recording = recording.assign_coords({name: ("sample", values)})
@@ -191,11 +175,25 @@ def with_relative_performance(recording: xr.Dataset) -> xr.Dataset:
     """Add the seed's signal, 1 where A is right and B is wrong, when both answers are known."""
     if not {"label", "prediction", "baseline"} <= set(recording.coords):
         return recording
+    check_answered(recording["baseline"].values, recording["sample"].values)
+    kinds = {name: _kind(recording[name]) for name in ("label", "prediction", "baseline")}
+    for name, kind in kinds.items():
+        if (kind == "text") != (kinds["label"] == "text"):
+            warnings.warn(
+                f"label is {kinds['label']} and {name} {kind}: text is never equal to a number, so "
+                "relative_performance is left out; expected all of one kind",
+                stacklevel=2,
+            )
+            return recording
     label = recording["label"].values
     right = recording["prediction"].values == label
     baseline_right = recording["baseline"].values == label
     signal = (right & ~baseline_right).astype(np.int8)
     return recording.assign_coords(relative_performance=("sample", signal))
+
+
+def _kind(column: xr.DataArray) -> str:
+    return "text" if pd.api.types.is_string_dtype(column.values) else str(column.dtype)
 
 
 def over_neurons(dataset: xr.Dataset) -> xr.Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,22 @@ import pandas as pd
 import xarray as xr
 
 from nbcorr.network.names import unknown
+
+# What a recording's own arrays and indexes are called …
+OWN_NAMES = (
+    "activation",
+    "activation_twin",
+    "nonfinite",
+    "input",
+    "feature",
+    "neuron",
+    "layer",
+    "unit",
+    "pool",
+    "twin",
+)
+# … and what it says of the samples itself.
+ANSWERS = ("sample", "prediction", "confidence", "loss", "margin", "relative_performance")
 
 
 def as_column(name: str, values: Any) -> pd.Series | np.ndarray:
@@ -75,6 +91,32 @@ def by_sample(
             f"{unknown('sample', missing[0], column.index[:1000])}"
         )
     return column.to_numpy()[at]
+
+
+def check_names(names: Iterable[str], taken: Sequence[str] = (*OWN_NAMES, *ANSWERS)) -> None:
+    """A ValueError where a column on the samples is called like something of the recording."""
+    for name in names:
+        if name in taken:
+            raise ValueError(
+                f"a column is called {name!r}, a name of the recording's own "
+                f"({', '.join(taken)}); expected another name"
+            )
+
+
+def check_answered(answers: np.ndarray, ids: np.ndarray) -> None:
+    """A ValueError where a baseline left samples out, which is not a wrong answer.
+
+    Parameters
+    ----------
+    answers : array, shape (n_samples,) or, class scores, (n_samples, n_classes)
+    ids : array, shape (n_samples,)
+    """
+    without = pd.isna(answers).reshape(len(ids), -1).any(1)
+    if without.any():
+        raise ValueError(
+            f"the baseline has no answer (NaN or None) for {without.sum()} of {len(ids)} samples, "
+            f"first {ids[without].tolist()[0]!r}; expected one for every sample"
+        )
 
 
 def check_length(name: str, values: np.ndarray, count: int) -> None:

@@ -92,7 +92,7 @@ class Local:
                 self._networks.start(batch)
             digest = batch.digest() if on_disk else ""
             if known is None or first < known:
-                yield Passed(len(batch), [digest], None, self._asked(batch))
+                yield Passed(len(batch), [digest], None, self._asked(batch, first))
             else:
                 rows = self._networks.rows(batch, self._answer, first)
                 if not announced:
@@ -102,7 +102,8 @@ class Local:
                 yield Passed(len(batch), [digest], rows, answer)
             first += len(batch)
 
-    def _asked(self, batch: Batch) -> np.ndarray | None:
+    def _asked(self, batch: Batch, first: int) -> np.ndarray | None:
         if self._answer is None:
             return None
-        return baseline_answers(self._answer, batch.to(*device_and_dtype(self._networks.model)))
+        own = batch.to(*device_and_dtype(self._networks.model))
+        return baseline_answers(self._answer, own, first)

@@ -16,6 +16,7 @@ from nbcorr.network.reading import Reader
 from nbcorr.network.tokens import tokens_of
 from nbcorr.network.twins import calibrate_normalization, untrained_twin
 from nbcorr.recording.answers import answers_of, baseline_answers
+from nbcorr.recording.columns import check_names
 from nbcorr.recording.inputs import InputPlan
 from nbcorr.recording.rows import Layout, Rows
 
@@ -94,7 +95,7 @@ class Networks:
         )
         columns = answers_of(outputs[0], batch.label)
         if baseline is not None:
-            columns["baseline"] = baseline_answers(baseline, batch.to(*self._place))
+            columns["baseline"] = baseline_answers(baseline, batch.to(*self._place), first)
         return rows_of(planes, columns | columns_of(batch, first), features, self.dtype)
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, Any]:
@@ -131,7 +132,14 @@ def rows_of(
 
 
 def columns_of(batch: Batch, first: int) -> dict[str, np.ndarray]:
-    """What a batch says of its samples: their ids (positions where it has none), label, columns."""
+    """What a batch says of its samples: their ids (positions where it has none), label, columns.
+
+    Raises
+    ------
+    ValueError
+        If a column is called like something of the recording.
+    """
+    check_names(batch.columns)
     ids = np.arange(first, first + len(batch)) if batch.sample is None else batch.sample
     labels = {} if batch.label is None else {"label": batch.label}
     return batch.columns | labels | {"sample": ids}

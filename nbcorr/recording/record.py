@@ -22,7 +22,14 @@ from nbcorr.network.layers import Choice, is_explicit, resolve_layers
 from nbcorr.network.pooling import Pooling, poolings
 from nbcorr.network.wrappers import unwrapped
 from nbcorr.recording.arrays import with_columns
-from nbcorr.recording.columns import as_column, by_sample, check_length, table_of
+from nbcorr.recording.columns import (
+    as_column,
+    by_sample,
+    check_answered,
+    check_length,
+    check_names,
+    table_of,
+)
 from nbcorr.recording.content import (
     code_hash,
     fingerprint,
@@ -182,6 +189,7 @@ class _Run:
         self.networks, self.data, self.batch_size = networks, data, batch_size
         self.seed, self.progress = seed, progress
         self.answer = baseline if callable(baseline) else None
+        check_names(table)
         given = {name: values for name, values in table.items() if values is not None}
         if baseline is not None and self.answer is None:
             given["baseline"] = _as_predictions(baseline)
@@ -326,7 +334,9 @@ class _Run:
                 raise ValueError(f"sample id {sample!r} repeats; expected every sample id once")
             self.seen.add(sample)
         for name, column in self.table.items():
-            by_sample(name, column, ids, writer.count)
+            values = by_sample(name, column, ids, writer.count)
+            if name == "baseline":
+                check_answered(values, ids)
 
     def _source(self, client: Client | None) -> Local | Cluster:
         """Who runs the batches."""
@@ -370,7 +380,10 @@ def _as_predictions(baseline: Any) -> Any:
     if isinstance(baseline, pd.Series | xr.DataArray | Mapping):
         return baseline
     array = np.asarray(baseline)
-    return array.argmax(1) if array.ndim == 2 else array
+    if array.ndim != 2:
+        return array
+    check_answered(array, np.arange(len(array)))
+    return array.argmax(1)
 
 
 def _hashes(model: nn.Module) -> list[str]:
