@@ -1,8 +1,8 @@
-"""Running a model only as far as the neurons one asks for."""
+"""Running a model only as far as the layers one asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,8 +13,8 @@ from nbcorr.network.batches import Batch
 from nbcorr.network.hooks import captured, device_and_dtype
 from nbcorr.network.layers import module_and_call
 from nbcorr.network.names import unknown
-from nbcorr.network.neurons import neuron_label
-from nbcorr.network.units import governor, unit_axis
+from nbcorr.network.tokens import as_map, has_places, image_of, tokens_of
+from nbcorr.network.units import governors, unit_axis
 from nbcorr.network.wrappers import named_modules
 
 Reader = Callable[[torch.Tensor], Any]
@@ -60,67 +60,96 @@ def read(model: nn.Module, inputs: Any, readers: Mapping[str, Reader]) -> dict[s
     return found
 
 
-def order_of_layers(
-    model: nn.Module, inputs: Any, neurons: Sequence[tuple[str, int]], shape: tuple[int, ...]
-) -> list[str]:
-    """The layers of the neurons in the order in which they run, after checking that they can.
+class Network:
+    """A model, and how the outputs of some of its layers are laid out.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    layers : iterable of str
+        Those that are ever to be read.
+    inputs : tensor or mapping of keyword arguments
+        As the model is given them, which tells how the patches of a vision transformer lie.
 
     Raises
     ------
     ValueError
-        If a layer does not exist or does not run, a unit is past the layer's last, or the model
-        fails on images of this shape before the layers have run.
-    """
-    modules = dict(named_modules(model))
-    layers = list(dict.fromkeys(layer for layer, _ in neurons))
-    for layer in layers:
-        if module_and_call(layer)[0] not in modules:
-            raise ValueError(unknown("layer", layer, [name for name in modules if name]))
-    readers = {layer: _counter(governor(model, module_and_call(layer)[0])) for layer in layers}
-    with _running(model) as stack:
-        try:
-            units = read(model, inputs, readers)
-        except Exception as error:
-            raise ValueError(
-                f"{type(model).__name__} cannot take images of shape {shape}: "
-                f"{stack[-1] if stack else 'its forward'} fails with {error}"
-            ) from error
-    for layer in layers:
-        if layer not in units:
-            raise ValueError(f"layer {layer!r} did not run in the model's forward pass")
-    for layer, unit in neurons:
-        if unit >= units[layer]:
-            raise ValueError(
-                f"no neuron {neuron_label(layer, unit)!r}: layer {layer!r} has {units[layer]} "
-                f"units, the last is {neuron_label(layer, units[layer] - 1)!r}"
-            )
-    return list(units)
-
-
-def unit_reader(
-    module: nn.Module, rows: Sequence[int], units: Sequence[int], batch: int, pool: str
-) -> Reader:
-    """A reader that gives the activation of ``units[i]`` on image ``rows[i]``, pooled.
-
-    ``pool`` is ``"mean"`` or ``"max"`` over the positions (space or tokens); the value itself for
-    dense outputs. The result is float32, shape (len(rows),).
+        If a layer does not exist.
     """
 
-    def reader(output: torch.Tensor) -> torch.Tensor:
-        if output.ndim < 2 or output.shape[0] != batch:
+    def __init__(self, model: nn.Module, layers: Iterable[str], inputs: Any) -> None:
+        self.model = model
+        self.layers = list(dict.fromkeys(layers))
+        modules = {layer: module_and_call(layer)[0] for layer in self.layers}
+        names = [name for name, _ in named_modules(model)]
+        for layer, module in modules.items():
+            if module not in names:
+                raise ValueError(unknown("layer", layer, filter(None, names)))
+        decides = governors(model, modules.values())
+        self._decides = {layer: decides[module] for layer, module in modules.items()}
+        self._tokens = tokens_of(model, inputs)
+        self._places = image_of(inputs) is not None
+
+    def outputs(
+        self, inputs: Any, layers: Collection[str], count: int | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The layers' outputs, units along axis 1, in the order in which the layers run.
+
+        Patches of a vision transformer are maps, without class and register tokens. ``count`` is
+        how many images there are.
+
+        Raises
+        ------
+        ValueError
+            If an output has not so many rows.
+        """
+        left = set(layers)
+
+        def reader(layer: str) -> Reader:
+            def keep(output: torch.Tensor) -> torch.Tensor:
+                left.discard(layer)
+                # What still runs may work on it in place.
+                return self._arranged(layer, output.clone() if left else output, count)
+
+            return keep
+
+        return read(self.model, inputs, {layer: reader(layer) for layer in layers}) if left else {}
+
+    def _arranged(self, layer: str, output: torch.Tensor, count: int | None) -> torch.Tensor:
+        if output.ndim < 2 or (count is not None and len(output) != count):
             raise ValueError(
-                f"a layer gave shape {tuple(output.shape)} for {batch} images; "
+                f"layer {layer!r} gave shape {tuple(output.shape)} for {count} images; "
                 "expected the images along its first axis"
             )
-        maps = output.movedim(unit_axis(module, output), 1)[list(rows), list(units)]
-        values = maps.reshape(len(rows), -1).float()
-        return values.mean(1) if pool == "mean" else values.amax(1)
+        axis = unit_axis(self._decides[layer], output)
+        if output.ndim == 3 and self._places and has_places(output, axis, self._tokens):
+            return as_map(output, axis, self._tokens)
+        return output.movedim(axis, 1)
 
-    return reader
 
+def probed(network: Network, inputs: Any, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """The outputs of all layers for one picture, after checking that they can be had.
 
-def _counter(module: nn.Module) -> Reader:
-    return lambda output: output.shape[unit_axis(module, output)] if output.ndim > 1 else 0
+    Raises
+    ------
+    ValueError
+        If a layer does not run or has no gradient to the picture, or the model fails on pictures
+        of this shape before the layers have run.
+    """
+    with _running(network.model) as stack:
+        try:
+            outputs = network.outputs(inputs, network.layers, 1)
+        except Exception as error:
+            raise ValueError(
+                f"{type(network.model).__name__} cannot take images of shape {shape}: "
+                f"{stack[-1] if stack else 'its forward'} fails with {error}"
+            ) from error
+    for layer in network.layers:
+        if layer not in outputs:
+            raise ValueError(f"layer {layer!r} did not run in the model's forward pass")
+        if not outputs[layer].requires_grad:
+            raise ValueError(f"layer {layer!r} has no gradient to the image; expected one")
+    return outputs
 
 
 @contextmanager

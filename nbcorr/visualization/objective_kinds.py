@@ -57,6 +57,10 @@ class Channel(OfLayer):
             return values.mean(1)
         return values.amax(1) if self.pool == "max" else values.amin(1)
 
+    def pooled(self, pool: str) -> Channel:
+        """The same unit, pooled in another way."""
+        return dataclasses.replace(self, pool=pool)
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Neuron(OfLayer):
@@ -264,7 +268,9 @@ def at_place(layer: Layer, output: torch.Tensor, y: int | None, x: int | None) -
             f"no position y={y}, x={x} in layer {layer_name(layer)!r}: its positions have shape "
             f"{sizes}"
         )
-    return output[(..., *place)]
+    for position in place:
+        output = output[:, :, position]
+    return output
 
 
 def _place_label(y: int | None, x: int | None) -> str:

@@ -1,199 +1,228 @@
-"""Gradient ascent on images, many neurons at once."""
+"""Gradient ascent on pictures, each with an objective of its own, many at once."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from nbcorr.network.layers import module_and_call
-from nbcorr.network.neurons import neuron_label
-from nbcorr.network.units import governor
-from nbcorr.visualization.forward import read, unit_reader
-from nbcorr.visualization.parametrization import Fourier
+from nbcorr.visualization.forward import Network
+from nbcorr.visualization.jobs import Job
+from nbcorr.visualization.objective import Objective, OtherLayer, Outputs
+from nbcorr.visualization.parametrization import Parametrization
 from nbcorr.visualization.redirect import redirected_relus
-from nbcorr.visualization.transforms import NOISE, TRANSFORMS
+from nbcorr.visualization.transforms import NOISE, TRANSFORMS, Transform
+from nbcorr.visualization.watch import Watch, first_not_finite
 
-Neurons = Sequence[tuple[str, int]]
-
-REDIRECTED_STEPS = 16
 FRESH = 8
+GREY = 0.5
 
 
 class Pictures(NamedTuple):
-    """Images (n, channels, height, width), the activations they reach, and if all steps ran."""
+    """The pictures of one job, on the CPU.
+
+    Attributes
+    ----------
+    images : tensor, shape (count, channels, height, width) or (count, features)
+    reached, reached_fresh : tensor, shape (count,)
+        What the measure of the job says of them, and the mean over fresh transforms.
+    sound : bool
+        Nothing had to be said of them.
+    """
 
     images: torch.Tensor
     reached: torch.Tensor
     reached_fresh: torch.Tensor
-    complete: bool
+    sound: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """The networks that objectives read, by the model people know them as; None is the main one."""
+
+    by_model: dict[nn.Module | None, Network]
+
+    def outputs(self, inputs: Any, objectives: Sequence[Objective], count: int) -> Outputs:
+        """The outputs of all layers that these objectives read."""
+        found: dict[Any, torch.Tensor] = {}
+        for model, network in self.by_model.items():
+            layers = layers_in(model, objectives)
+            for layer, output in network.outputs(inputs, layers, count).items():
+                found[layer if model is None else OtherLayer(model, layer)] = output
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
 class Renderer:
-    """How pictures are made: everything but the neurons.
+    """How pictures are made: everything but the objectives.
 
-    ``preprocess`` maps images (n, channels, height, width) in 0..1 to what the model is given.
+    ``preprocess`` maps images (n, channels, height, width) in 0..1 to what the models are given.
     """
 
-    model: nn.Module
-    parametrization: Fourier
+    networks: Networks
+    parametrization: Parametrization
     preprocess: Callable[[torch.Tensor], Any]
     transform: str
     steps: int
     learning_rate: float
     seed: int
 
-    def start(self, neurons: Neurons) -> torch.Tensor:
-        """The spectra the neurons' pictures start from."""
-        generators = [generator(self.seed, "start", *neuron) for neuron in neurons]
+    def start(self, labels: Sequence[str]) -> torch.Tensor:
+        """The numbers that the pictures of these names start from."""
+        generators = [generator(self.seed, "start", label) for label in labels]
         return torch.stack([self.parametrization.start(g) for g in generators])
 
-    def render(self, neurons: Neurons, advance: Callable[[], Any]) -> Pictures:
-        """The neurons' pictures; ``advance`` is called after every step.
+    def render(
+        self, jobs: Sequence[Job], advance: Callable[[], Any]
+    ) -> tuple[list[Pictures], bool]:
+        """The pictures of each job, and whether all steps were made.
 
-        A neuron whose gradient is not finite keeps the last image that had a finite one. Ctrl-C
-        ends the ascent with the images so far, unless no step was made yet.
+        ``advance`` is called after every step. A picture whose gradient is not finite stays as it
+        last was with a finite one. Ctrl-C ends the ascent with the pictures so far, unless no step
+        was made yet.
         """
-        transform = TRANSFORMS[self.transform]
-        noise = self._noise("transform", neurons, self.steps)
-        spectra = self.start(neurons).requires_grad_()
-        adam = torch.optim.Adam([spectra], lr=self.learning_rate)
-        watch = Watch(spectra)
+        labels = [label for job in jobs for label in job.labels()]
+        views = Views(self, labels, "transform", self.steps, TRANSFORMS[self.transform])
+        numbers = self.start(labels).requires_grad_()
+        adam = torch.optim.Adam([numbers], lr=self.learning_rate)
+        watch = Watch(numbers)
         try:
             for step in range(self.steps):
-                rows = watch.redirected
-                with redirected_relus(self.model, rows) if rows.any() else nullcontext():
-                    images = transform(self.parametrization.image(spectra), noise[:, step])
-                    activation = self.activation(images, neurons, "mean")
-                    (gradient,) = torch.autograd.grad(-activation.sum(), spectra)
-                spectra.grad = watch.checked(spectra, gradient)
+                gradient, where = self._gradient(numbers, jobs, views, step, watch.redirected)
+                numbers.grad = watch.checked(numbers, gradient, where)
                 adam.step()
                 advance()
         except KeyboardInterrupt:
             if watch.steps == 0:
                 raise
         with torch.no_grad():
-            images = self.parametrization.image(watch.last_good(spectra))
-            reached, fresh = self._reached(images, neurons)
-        watch.report(neurons, reached)
-        return Pictures(images, reached, fresh, complete=watch.steps == self.steps)
+            images = self.parametrization.image(watch.last_good(numbers))
+            reached, fresh = self._reached(images, jobs, labels)
+        sound = watch.report(labels, reached)
+        counts = [job.size for job in jobs]
+        columns = [part.cpu().split(counts) for part in (images, reached, fresh, sound)]
+        made = [
+            Pictures(image, value, anew, bool(silence.all()))
+            for image, value, anew, silence in zip(*columns, strict=True)
+        ]
+        return made, watch.steps == self.steps
 
-    def _reached(self, images: torch.Tensor, neurons: Neurons) -> tuple[torch.Tensor, torch.Tensor]:
-        """The activation on the clean images, and its mean over fresh robust transforms.
+    def _gradient(
+        self,
+        numbers: torch.Tensor,
+        jobs: Sequence[Job],
+        views: Views,
+        step: int,
+        redirected: torch.Tensor,
+    ) -> tuple[torch.Tensor, Callable[[int], str]]:
+        """The gradient of minus the objectives, and what finds the layer where it was lost."""
 
-        Both are the largest over the positions, as exemplars are ranked by; shape (n,).
-        """
-        noise = self._noise("fresh", neurons, FRESH)
-        fresh = [TRANSFORMS["robust"](images, noise[:, i]) for i in range(FRESH)]
-        values = [self.activation(views, neurons, "max") for views in fresh]
-        return self.activation(images, neurons, "max"), torch.stack(values).mean(0)
+        def descent() -> torch.Tensor:
+            pictures = self.parametrization.image(numbers)
+            inputs = views(pictures, step)
+            values = self._values(inputs, pictures, jobs, [job.objective for job in jobs])
+            return torch.autograd.grad(-values.sum(), numbers)[0]
 
-    def activation(self, images: torch.Tensor, neurons: Neurons, pool: str) -> torch.Tensor:
-        """The activation of the i-th neuron on the i-th image, pooled over positions."""
-        rows: dict[str, list[int]] = {}
-        for row, (layer, _) in enumerate(neurons):
-            rows.setdefault(layer, []).append(row)
-        readers = {
-            layer: unit_reader(
-                governor(self.model, module_and_call(layer)[0]),
-                rows[layer],
-                [neurons[row][1] for row in rows[layer]],
-                len(images),
-                pool,
+        def where(row: int) -> str:
+            return first_not_finite(self.networks.by_model[None].model, row, descent)
+
+        with ExitStack() as stack:
+            if redirected.any():
+                for network in self.networks.by_model.values():
+                    stack.enter_context(redirected_relus(network.model, redirected))
+            return descent(), where
+
+    def _values(
+        self,
+        inputs: torch.Tensor,
+        pictures: torch.Tensor,
+        jobs: Sequence[Job],
+        objectives: Sequence[Objective],
+    ) -> torch.Tensor:
+        """What each job's objective says of its pictures, float32, shape (n,)."""
+        counts = [job.size for job in jobs]
+        given = self.preprocess(inputs)
+        outputs = self.networks.outputs(given, objectives, len(pictures))
+        parts = {layer: output.split(counts) for layer, output in outputs.items()}
+        values = [
+            objective.value({layer: parts[layer][i] for layer in objective.layers}, own)
+            for i, (objective, own) in enumerate(
+                zip(objectives, pictures.split(counts), strict=True)
             )
-            for layer in rows
-        }
-        found = read(self.model, self.preprocess(images), readers)
-        for layer, values in found.items():
-            if torch.is_grad_enabled() and not values.requires_grad:
-                raise ValueError(f"layer {layer!r} has no gradient to the image; expected one")
-        order = [row for layer in found for row in rows[layer]]
-        return torch.cat(list(found.values()))[torch.tensor(order, device=images.device).argsort()]
+        ]
+        return torch.cat(values)
 
-    def _noise(self, purpose: str, neurons: Neurons, count: int) -> torch.Tensor:
-        generators = [generator(self.seed, purpose, *neuron) for neuron in neurons]
+    def _reached(
+        self, images: torch.Tensor, jobs: Sequence[Job], labels: Sequence[str]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The measure of the clean pictures, and its mean over fresh robust transforms."""
+        measures = [job.measure for job in jobs]
+        views = Views(self, labels, "fresh", FRESH, TRANSFORMS["robust"])
+        fresh = [self._values(views(images, i), images, jobs, measures) for i in range(FRESH)]
+        clean = self._values(on_grey(images, self.parametrization.alpha), images, jobs, measures)
+        return clean, torch.stack(fresh).mean(0)
+
+
+class Views:
+    """What the model sees of pictures at each step: transformed, and on backgrounds of noise."""
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        labels: Sequence[str],
+        purpose: str,
+        count: int,
+        transform: Transform,
+    ) -> None:
+        parametrization = renderer.parametrization
+        self._seed, self._purpose, self._labels = renderer.seed, purpose, labels
+        generators = [generator(renderer.seed, purpose, label) for label in labels]
         noise = torch.stack([torch.rand(count, NOISE, generator=g) for g in generators])
-        return noise.to(self.parametrization.device)
+        self._noise = noise.to(parametrization.device)
+        self._transform = transform if len(parametrization.shape) == 3 else TRANSFORMS["none"]
+        self._shape, self._alpha = parametrization.shape, parametrization.alpha
+
+    def __call__(self, pictures: torch.Tensor, step: int) -> torch.Tensor:
+        """Pictures as the model sees them at this step."""
+        if self._alpha:
+            opacity = pictures[:, -1:]
+            pictures = torch.lerp(self._grounds(step), pictures[:, :-1], opacity)
+        return self._transform(pictures, self._noise[:, step])
+
+    def _grounds(self, step: int) -> torch.Tensor:
+        """A random colour with noise upon it for every picture, in 0..1."""
+        purpose = f"{self._purpose} ground {step}"
+        generators = [generator(self._seed, purpose, label) for label in self._labels]
+        grounds = [
+            torch.rand(self._shape[0], 1, 1, generator=g) + torch.rand(self._shape, generator=g)
+            for g in generators
+        ]
+        return (torch.stack(grounds) / 2).to(self._noise.device)
 
 
-class Watch:
-    """Follows which of the images optimised together still have a usable gradient.
-
-    ``redirected`` says whose gradient the ReLUs redirect at the next step: everyone's at first,
-    later those whose last gradient was zero.
-    """
-
-    def __init__(self, spectra: torch.Tensor) -> None:
-        self.steps = 0
-        self.redirected = torch.ones(len(spectra), dtype=torch.bool, device=spectra.device)
-        self._healthy = self.redirected
-        self._healthy_steps = torch.zeros_like(self._healthy, dtype=torch.long)
-        self._silent = ~self._healthy
-        self._good = spectra.detach().clone()
-
-    def checked(self, spectra: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """The gradient with zeros for the images that have, or ever had, a non-finite one."""
-        rows = gradient.flatten(1)
-        zero = (rows == 0).all(1)
-        self._silent = torch.where(self.redirected, self._silent | zero, zero)
-        self._healthy = self._healthy & rows.isfinite().all(1)
-        self._healthy_steps += self._healthy
-        self._good = torch.where(_like(self._healthy, spectra), spectra.detach(), self._good)
-        self.steps += 1
-        self.redirected = zero | (self.steps < REDIRECTED_STEPS)
-        return torch.where(_like(self._healthy, gradient), gradient, 0)
-
-    def last_good(self, spectra: torch.Tensor) -> torch.Tensor:
-        """The spectra, those of images that lost their gradient as they last were with one."""
-        return torch.where(_like(self._healthy, spectra), spectra.detach(), self._good)
-
-    def report(self, neurons: Neurons, reached: torch.Tensor) -> None:
-        """Warn of neurons that were stopped, and of silent ones: no gradient and no activation."""
-        silent = self._silent & (reached <= 0)
-        rows = zip(neurons, self._healthy_steps.tolist(), silent.tolist(), strict=True)
-        for neuron, step, unmoved in rows:
-            if step < self.steps:
-                _warn(
-                    f"{neuron_label(*neuron)} stopped at step {step}: its gradient is not finite; "
-                    "the last good image is kept"
-                )
-            elif unmoved:
-                _warn(
-                    f"{neuron_label(*neuron)} did not respond to any image in {step} steps: "
-                    "its gradient is zero; it may be dead"
-                )
+def on_grey(pictures: torch.Tensor, alpha: bool) -> torch.Tensor:
+    """Pictures with opacity as they look on grey; others as they are."""
+    if not alpha:
+        return pictures
+    colours, opacity = pictures[:, :-1], pictures[:, -1:]
+    return torch.lerp(torch.full_like(colours, GREY), colours, opacity)
 
 
-def generator(seed: int, purpose: str, layer: str, unit: int) -> torch.Generator:
-    """Random numbers that depend on these four alone, the same on every machine."""
-    key = repr((seed, purpose, layer, unit)).encode()
+def layers_in(model: nn.Module | None, objectives: Sequence[Objective]) -> list[str]:
+    """The layers of a model, None for the main one, that objectives read."""
+    layers = dict.fromkeys(layer for objective in objectives for layer in objective.layers)
+    if model is None:
+        return [layer for layer in layers if isinstance(layer, str)]
+    return [x.layer for x in layers if isinstance(x, OtherLayer) and x.model is model]
+
+
+def generator(seed: int, purpose: str, label: str) -> torch.Generator:
+    """Random numbers that depend on these three alone, the same on every machine."""
+    key = repr((seed, purpose, label)).encode()
     digest = hashlib.blake2b(key, digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """No weight asks for a gradient inside this context; every flag comes back afterwards."""
-    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
-    try:
-        for weight, _ in flags:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for weight, flag in flags:
-            weight.requires_grad_(flag)
-
-
-def _like(rows: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    return rows.view(-1, *[1] * (tensor.ndim - 1))
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=6)

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import nn
 from tqdm.auto import tqdm
 
 from nbcorr import __version__
-from nbcorr.network.hooks import device_and_dtype, evaluating
+from nbcorr.network.allocator import keeping_freed_memory
+from nbcorr.network.hooks import device_and_dtype
 from nbcorr.network.names import unknown
-from nbcorr.network.neurons import parse_neurons
 from nbcorr.network.wrappers import unwrapped
-from nbcorr.recording.arrays import neuron_coords
-from nbcorr.recording.record import fingerprint
-from nbcorr.visualization.forward import order_of_layers
-from nbcorr.visualization.parametrization import Fourier
-from nbcorr.visualization.render import Neurons, Renderer, frozen
+from nbcorr.recording.content import fingerprint
+from nbcorr.visualization.jobs import Job
+from nbcorr.visualization.parametrization import parametrization as parametrization_of
+from nbcorr.visualization.prepare import prepared
+from nbcorr.visualization.render import Renderer, on_grey
+from nbcorr.visualization.results import Made, labelled
 from nbcorr.visualization.transforms import TRANSFORMS
 
 OBJECTIVE = "mean activation over positions"
+SPECTRAL = ("fourier", "maco")
 
+# Pixels of the pictures optimised together on a CPU: beyond, memory costs more than is gained.
+PIXELS_AT_ONCE = 4 * 224 * 224
+MOST_AT_ONCE = 64
 
-class Picture(NamedTuple):
-    """One neuron's image (channels, height, width) and the activation it reaches."""
-
-    image: np.ndarray
-    reached: np.ndarray
-    reached_fresh: np.ndarray
+Numbered = tuple[int, Job]
 
 
 def visualize(
@@ -43,11 +42,17 @@ def visualize(
     shape: Sequence[int] = (3, 128, 128),
     *,
     steps: int = 256,
+    parametrization: str = "fourier",
+    alpha: bool = False,
+    statistics: xr.Dataset | None = None,
+    bounds: Any = None,
+    negative: bool = False,
+    diverse: int = 1,
     preprocess: Callable[[torch.Tensor], Any] | None = None,
     transforms: str = "robust",
     exemplars: xr.Dataset | None = None,
-    learning_rate: float = 0.05,
-    batch_size: int = 16,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -57,25 +62,41 @@ def visualize(
     ----------
     model : torch.nn.Module
         Left exactly as it was: hooks, gradients, modes, statistics.
-    neurons : str, tuple, iterable, dict or Dataset over ``neuron``
+    neurons : str, tuple, iterable, dict, Dataset over ``neuron``, or objectives
         Any mix of layers. ``layer`` is a module's name, its first call where it is used several
-        times in one forward pass; ``layer#2`` is the second call.
-    shape : (channels, height, width)
-        Of the image that is optimised; any channel count.
+        times in one forward pass; ``layer#2`` is the second call. Or an objective of
+        ``nc.objectives`` or a list with at least one; objectives of the library Lucent are taken
+        too, and its names of layers, with ``_`` for every dot.
+    shape : (channels, height, width) or (features,)
+        Of the image, of any channel count, or the vector that is optimised.
     steps : int
         Steps of Adam.
+    parametrization : {"fourier", "pixel", "maco", "cppn"}
+        What numbers stand for an image; vectors have their own.
+    alpha : bool
+        A further channel of opacity: transparent where the image does not matter. At every step
+        the image lies on other noise, and opacity costs something (Lucid's ``alpha`` images).
+    statistics : xarray.Dataset, optional
+        Of ``nc.image_statistics``: colours and spectrum of the user's own images.
+    bounds : (lowest, highest), optional
+        Of the features of a vector, numbers or one per feature. None: 0 and 1.
+    negative : bool
+        Also the images that minimise.
+    diverse : int
+        Also so many images each that differ from one another.
     preprocess : callable, optional
         Maps images in 0..1, a tensor (n, channels, height, width), to what the model is called
         with. None: the images as they are.
     transforms : {"robust", "crop", "none"}
         What the image must survive at every step: small shifts, zooms and turns; whole-pixel
-        shifts only (faster, and the result is less robust); nothing.
+        shifts only (faster, and the result is less robust); nothing. Vectors are not transformed.
     exemplars : xarray.Dataset, optional
-        Of ``nc.exemplars``; gives ``best_exemplar``.
-    learning_rate : float
-    batch_size : int
-        Neurons optimised at once. A picture does not depend on the others beyond rounding. On a
-        CPU, 4 can be faster than 16 for large images.
+        Of ``nc.exemplars``, to stand beside the images.
+    learning_rate : float, optional
+        None: what suits the parametrisation.
+    batch_size : int, optional
+        Images optimised at once. A picture does not depend on the others beyond rounding. None: by
+        the size of the image.
     seed : int
     progress : bool
         Show a bar. Ctrl-C ends the work with the pictures so far.
@@ -83,11 +104,19 @@ def visualize(
     Returns
     -------
     xarray.Dataset
-        ``image(neuron, y, x, channel)`` float32 in 0..1; ``reached(neuron)``, the activation on
-        the clean image (largest over positions, as for exemplars); ``reached_fresh(neuron)``, its
-        mean over 8 robust transforms not used before; ``best_exemplar(neuron)``, the activation
-        of the best real sample, NaN where unknown. After Ctrl-C ``attrs["interrupted"]`` is 1 and
-        neurons not yet started are left out.
+        ``image(neuron, y, x, channel)`` float32 in 0..1, or ``image(neuron, feature)``;
+        ``reached(neuron)``, the activation on the clean image (largest over positions, as for
+        exemplars); ``reached_fresh(neuron)``, its mean over 8 robust transforms not used before;
+        ``best_exemplar(neuron)``, the activation of the best real sample, NaN where unknown;
+        ``relative``, the first divided by the last where that is positive. With ``exemplars``
+        also ``exemplar(neuron, rank)`` (sample ids), ``exemplar_activation(neuron, rank)`` and
+        ``mask(neuron, rank, y, x)`` (over ``exemplar_y`` and ``exemplar_x`` where samples are of
+        another size); ``attrs["exemplars"]`` says whether they are there. With ``negative``
+        ``image_negative`` and ``reached_negative`` (smallest over positions); with ``diverse``
+        ``image_diverse(neuron, variant, ...)`` and ``reached_diverse``. Objectives stand in the
+        place of neurons, over ``objective`` (their labels), and what they reach is their value.
+        After Ctrl-C ``attrs["interrupted"]`` is 1 and what was not yet started is left out.
+        ``attrs["runs_on"]`` says whether the pictures were made with a copy of the model.
 
     Raises
     ------
@@ -98,8 +127,8 @@ def visualize(
     Warns
     -----
     UserWarning
-        Naming a neuron (and step) whose gradient stopped being finite, whose last good image is
-        kept; or one that does not respond to its image (gradient zero: it may be dead).
+        Naming a neuron (and step and layer) whose gradient stopped being finite, whose last good
+        image is kept; or one that does not respond to its image (gradient zero: it may be dead).
 
     Notes
     -----
@@ -109,100 +138,141 @@ def visualize(
     (``nn.ReLU`` and ``nn.ReLU6`` modules; a functional relu cannot be reached). The objective is
     the mean activation over the positions: in a layer before its nonlinearity, positive and
     negative places cancel in it, so name the activation module rather than the convolution.
+
+    The work is done on a deep copy whose convolutions have taken over the batch normalisations
+    behind them; a model that cannot be copied is used itself, and left as it was.
     """
     model = unwrapped(model)
     size = _checked_shape(shape)
-    _check_arguments(transforms, steps=steps, batch_size=batch_size)
-    wanted = parse_neurons(neurons)
-    renderer = Renderer(
-        model=model,
-        parametrization=Fourier(size, device_and_dtype(model)[0]),
-        preprocess=preprocess or (lambda images: images),
-        transform=transforms,
-        steps=steps,
-        learning_rate=learning_rate,
-        seed=seed,
-    )
-    with evaluating(model), frozen(model), torch.inference_mode(False), torch.enable_grad():
-        chunks = _chunks(renderer, wanted, batch_size)
-        pictures, complete = _render(renderer, chunks, progress)
-    kept = [neuron for neuron in wanted if neuron in pictures]
-    columns = zip(*(pictures[neuron] for neuron in kept), strict=True)
-    image, reached, fresh = (np.stack(column) for column in columns)
-    return xr.Dataset(
-        {
-            "image": (("neuron", "y", "x", "channel"), image.transpose(0, 2, 3, 1)),
-            "reached": ("neuron", reached),
-            "reached_fresh": ("neuron", fresh),
-            "best_exemplar": ("neuron", _best(exemplars, kept)),
-        },
-        coords=neuron_coords([layer for layer, _ in kept], [unit for _, unit in kept]),
-        attrs={
-            "model": type(model).__name__,
-            "fingerprint": fingerprint(model),
-            "objective": OBJECTIVE,
-            "steps": steps,
-            "transforms": transforms,
-            "learning_rate": learning_rate,
-            "seed": seed,
-            "interrupted": int(not complete),
-            "nbcorr_version": __version__,
-        },
-    )
+    _check_arguments(transforms, steps=steps, batch_size=batch_size, diverse=diverse)
+    device, _ = device_and_dtype(model)
+    given = preprocess or (lambda images: images)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(keeping_freed_memory(device))
+        numbers = parametrization_of(
+            parametrization,
+            size,
+            device,
+            alpha=alpha,
+            bounds=bounds,
+            **_learnt(statistics, parametrization),
+        )
+        start = numbers.start(torch.Generator().manual_seed(0))[None].requires_grad_()
+        ready = prepared(stack, model, neurons, on_grey(numbers.image(start), alpha), given)
+        renderer = Renderer(
+            networks=ready.networks,
+            parametrization=numbers,
+            preprocess=given,
+            transform=transforms,
+            steps=steps,
+            learning_rate=numbers.learning_rate if learning_rate is None else learning_rate,
+            seed=seed,
+        )
+        at_once = batch_size or _at_once(size, device)
+        jobs = ready.wanted.jobs(negative=negative, diverse=diverse, alpha=alpha)
+        made, complete = _render(renderer, _chunks(jobs, ready.order, at_once), progress)
+    attrs = {
+        "model": type(model).__name__,
+        "fingerprint": fingerprint(model),
+        "objective": OBJECTIVE,
+        "steps": steps,
+        "parametrization": parametrization,
+        "transforms": transforms,
+        "learning_rate": renderer.learning_rate,
+        "seed": seed,
+        "runs_on": ready.runs_on,
+        "interrupted": int(not complete),
+        "nbcorr_version": __version__,
+    }
+    return labelled(ready.wanted, made, exemplars, attrs)
 
 
 def _render(
-    renderer: Renderer, chunks: Sequence[Neurons], progress: bool
-) -> tuple[dict[tuple[str, int], Picture], bool]:
+    renderer: Renderer, chunks: Sequence[Sequence[Numbered]], progress: bool
+) -> tuple[Made, bool]:
     """The pictures that were made, and whether all were made to the end."""
-    pictures: dict[tuple[str, int], Picture] = {}
-    total = renderer.steps * sum(map(len, chunks))
+    made: Made = {}
+    total = renderer.steps * sum(job.size for chunk in chunks for _, job in chunk)
     with tqdm(total=total, desc="visualize", leave=False, disable=not progress) as bar:
         for chunk in chunks:
+            jobs = [job for _, job in chunk]
+            advance = partial(bar.update, sum(job.size for job in jobs))
             try:
-                *columns, complete = renderer.render(chunk, partial(bar.update, len(chunk)))
+                pictures, complete = renderer.render(jobs, advance)
             except KeyboardInterrupt:
-                if not pictures:
+                if not made:
                     raise
-                return pictures, False
-            parts = zip(*(tensor.cpu().numpy() for tensor in columns), strict=True)
-            pictures.update(zip(chunk, itertools.starmap(Picture, parts), strict=True))
+                return made, False
+            keys = [(place, job.kind) for place, job in chunk]
+            made.update(zip(keys, pictures, strict=True))
             if not complete:
-                return pictures, False
-    return pictures, True
+                return made, False
+    return made, True
 
 
-def _chunks(renderer: Renderer, neurons: Neurons, batch_size: int) -> list[Neurons]:
-    """The neurons in batches, those of early layers together: their forward passes end early."""
-    with torch.no_grad():
-        start = renderer.parametrization.image(renderer.start(neurons[:1]))
-        inputs = renderer.preprocess(start)
-        shape = renderer.parametrization.shape
-        order = order_of_layers(renderer.model, inputs, neurons, shape)
-    ordered = sorted(neurons, key=lambda neuron: order.index(neuron[0]))
-    return [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+def _chunks(
+    jobs: Sequence[Sequence[Job]], order: Sequence[str], at_once: int
+) -> list[list[Numbered]]:
+    """The jobs in batches, those of early layers together: their forward passes end early.
+
+    The pictures of one job stay together, and so do those of one objective where they fit.
+    """
+    depth = {layer: place for place, layer in enumerate(order)}
+
+    def deepest(place: int) -> int:
+        layers = jobs[place][0].objective.layers
+        return max((depth.get(layer, -1) for layer in layers if isinstance(layer, str)), default=-1)
+
+    chunks: list[list[Numbered]] = []
+    room = 0
+    for place in sorted(range(len(jobs)), key=deepest):
+        for job in jobs[place]:
+            if job.size > room:
+                chunks.append([])
+                room = at_once
+            chunks[-1].append((place, job))
+            room -= job.size
+    return chunks
 
 
-def _best(exemplars: xr.Dataset | None, neurons: Neurons) -> np.ndarray:
-    if exemplars is None:
-        return np.full(len(neurons), np.nan, dtype=np.float32)
-    best = exemplars["activation"].isel(rank=0).to_series()
-    return best.reindex(list(neurons)).to_numpy(dtype=np.float32)
+def _at_once(shape: tuple[int, ...], device: torch.device) -> int:
+    if device.type != "cpu" or len(shape) == 1:
+        return MOST_AT_ONCE
+    return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // (shape[1] * shape[2])))
 
 
-def _checked_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+def _learnt(statistics: xr.Dataset | None, parametrization: str) -> dict[str, Any]:
+    """What of the statistics the parametrisation takes."""
+    if statistics is None:
+        return {}
+    if "colours" not in statistics or "magnitude" not in statistics:
+        raise ValueError(
+            f"statistics= has {sorted(map(str, statistics.data_vars))}; expected the Dataset that "
+            "nc.image_statistics gives, with 'colours' and 'magnitude'"
+        )
+    spectral = {"magnitude": statistics["magnitude"]} if parametrization in SPECTRAL else {}
+    return {"colours": statistics["colours"].values, **spectral}
+
+
+def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     try:
-        channels, height, width = (operator.index(side) for side in shape)
-    except (TypeError, ValueError):
-        raise ValueError(f"shape is {shape!r}; expected (channels, height, width)") from None
-    if min(channels, height, width) < 1:
-        raise ValueError(f"shape is {shape!r}; expected three sizes of at least 1")
-    return channels, height, width
+        sizes = tuple(operator.index(side) for side in shape)
+    except TypeError:
+        sizes = ()
+    if len(sizes) not in (1, 3):
+        raise ValueError(
+            f"shape is {shape!r}; expected (channels, height, width), or (features,) for vectors"
+        )
+    if min(sizes) < 1:
+        raise ValueError(f"shape is {shape!r}; expected sizes of at least 1")
+    return sizes
 
 
-def _check_arguments(transforms: str, **counts: int) -> None:
+def _check_arguments(transforms: str, **counts: int | None) -> None:
     if transforms not in TRANSFORMS:
         raise ValueError(unknown("transforms", transforms, TRANSFORMS))
     for name, count in counts.items():
-        if count < 1:
+        if count is not None and count < 1:
             raise ValueError(f"{name} is {count}; expected at least 1")

@@ -1,0 +1,98 @@
+"""A copy of a model to work on, so that the model itself is never touched, and a quick one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from nbcorr.network.hooks import device_and_dtype, evaluating
+from nbcorr.visualization.folding import Pairs, fold
+from nbcorr.visualization.forward import Network
+
+# Folding changes the order of a few multiplications, nothing else.
+TOLERANCE = 1e-3
+
+
+class Private(NamedTuple):
+    """A model in eval mode whose weights ask for no gradients, and what it is."""
+
+    model: nn.Module
+    is_copy: bool
+
+
+@contextmanager
+def private(model: nn.Module) -> Iterator[Private]:
+    """A deep copy of a model, or where it has none the model itself, as it was afterwards.
+
+    Weights made in inference mode are ordinary ones in the copy.
+    """
+    try:
+        with torch.inference_mode(False):
+            mine = copy.deepcopy(model).eval().requires_grad_(False)
+    except Exception:  # whatever a module may hold: locks, files, tensors with a graph
+        with evaluating(model), frozen(model):
+            yield Private(model, is_copy=False)
+        return
+    yield Private(mine, is_copy=True)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No weight asks for a gradient inside this context; every flag comes back afterwards."""
+    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        for weight, _ in flags:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight, flag in flags:
+            weight.requires_grad_(flag)
+
+
+def quickened(
+    network: Network, pairs: Pairs, inputs: Any, expected: dict[str, torch.Tensor]
+) -> tuple[Network, str]:
+    """The network made quicker, where its layers then say the same; else as it was.
+
+    Parameters
+    ----------
+    network : Network
+        Of a private copy.
+    pairs : list of (convolution, normalisation)
+        Names of modules that may become one.
+    inputs, expected
+        One picture as the model is given it, and the outputs of all layers for it.
+
+    Returns
+    -------
+    (Network, str)
+        What was done, in words.
+    """
+    device, dtype = device_and_dtype(network.model)
+    if dtype not in (torch.float32, torch.float64):
+        return network, "copy"
+    quick = copy.deepcopy(network.model)
+    folded = fold(quick, pairs)
+    if device.type == "cpu":
+        quick.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        with torch.no_grad():
+            found = Network(quick, network.layers, inputs).outputs(inputs, network.layers, 1)
+    # It looks at strides, or at a normalisation that is gone.
+    except (RuntimeError, AttributeError, TypeError):
+        return network, "copy"
+    if not all(_agree(found[layer], expected[layer].detach()) for layer in expected):
+        return network, "copy"
+    return Network(quick, network.layers, inputs), f"copy, {folded} normalisations folded"
+
+
+def _agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    if found.shape != expected.shape:
+        return False
+    scale = expected.abs().max().item() if expected.numel() else 0.0
+    return torch.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
