@@ -81,15 +81,16 @@ def same_data(
 ) -> bool | None:
     """Whether data is what batches of these digests were; None where only a run through it tells.
 
-    All of an array is looked at, of a torch Dataset sixteen batches evenly over it. ``prepare`` is
-    what is done to a batch before its digest is taken.
+    All of an array is looked at, of one on disk or a torch Dataset sixteen batches evenly over it.
+    ``prepare`` is what is done to a batch before its digest is taken.
     """
     some = some_batches(data, batch_size, _LOOKED_AT)
     if some is None:
         return None
-    if max(some, default=-1) != len(digests) - 1:
+    count, chosen = some
+    if count != len(digests):
         return False
-    return all(prepare(batch).digest() == digests[at] for at, batch in some.items())
+    return all(prepare(batch).digest() == digests[at] for at, batch in chosen)
 
 
 def provenance(

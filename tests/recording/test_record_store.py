@@ -404,3 +404,18 @@ def test_nested_and_concurrent_recordings(model, images):
     np.testing.assert_array_equal(outer["activation"], expected["activation"])
     assert all(r.identical(inner[0]) for r in inner)
     assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_arrays_on_disk_are_recorded_and_recognised(model, images, labels, tmp_path):
+    import zarr
+
+    pictures = zarr.create_array(tmp_path / "x.zarr", data=images)
+    how = {"store": tmp_path / "a.zarr", "batch_size": 8, "progress": False}
+    stored = nc.record(model, (pictures, labels), **how).load()
+    again = nc.record(model, (pictures, labels), **how).load()
+    xr.testing.assert_identical(stored, again)
+    expected = nc.record(model, (images, labels), batch_size=8, progress=False)
+    xr.testing.assert_identical(stored, expected)
+    pictures[0, 0, 0, 0] += 1
+    with pytest.raises(ValueError, match="what is in the store"):
+        nc.record(model, (pictures, labels), **how)
