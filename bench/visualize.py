@@ -1,20 +1,22 @@
 """Speed and activation of ``nc.visualize`` against Lucent and against the floor.
 
 EfficientNet-lite0 and a small convnet that is not trained, an early, a middle and a late layer,
-pictures of 128 and 224 pixels, 16 channels each, one thread. Ours and Lucent run in turn within one
-process; times are processor time of 256 steps a picture, worked out from the steps that were run:
-ours with its start, its first 16 steps (which redirect gradients) and the measuring of what was
-reached, Lucent by its steps alone, on a fresh copy of the model each time. The floor is one step of
-forward and backward pass to the input on a network cut off after the layer, with folded batch norm
-and channels-last weights, four pictures at a time.
+pictures of 128 and 224 pixels, eight channels each, one thread. Ours and Lucent run in turn within
+one process; times are processor time of 256 steps a picture, worked out from the steps that were
+run: ours with its start, its first 16 steps (which redirect gradients) and the measuring of what
+was reached, Lucent by its steps alone, on a fresh copy of the model each time. The floor is a step
+of forward and backward pass to the input on a network cut off after the layer, with folded batch
+norm and channels-last weights, four pictures at a time.
 
 Activation: at equal steps, size and kind of transforms, the mean over positions on 16 views that
 neither was optimised for, in standard deviations over crops of photographs.
 
-    python bench/visualize.py [--json PATH] [--rounds R] [--channels N] [--steps S] [--size PX]
+    python bench/visualize.py [--json PATH] [--rounds R] [--pictures N]
+                              [--channels N] [--steps S] [--size PX]
 
-About five minutes; ``--channels 32 --steps 128 --size 128`` (activation, half an hour) is what the
-project's goal is about. Needs the extras ``imagenet`` and ``lucent``.
+About five minutes. ``--pictures 16`` is what the goals of speed are about (twice as long; both are
+made four to twelve at a time), ``--channels 32 --steps 128 --size 128`` those of activation (half
+an hour). Needs the extras ``imagenet`` and ``lucent``.
 """
 
 from __future__ import annotations
@@ -37,7 +39,6 @@ from typing import Any
 from _figures import Figures, command
 
 SIZES = (128, 224)
-CHANNELS = 16
 STEPS = 256
 REDIRECTED = 16
 RUN = REDIRECTED + 3
@@ -53,7 +54,9 @@ Times = dict[str, list[float]]
 # Time
 
 
-def seconds_of_ours(model: Any, layer: str, size: int, transforms: str) -> tuple[float, float]:
+def seconds_of_ours(
+    model: Any, layer: str, size: int, pictures: int, transforms: str
+) -> tuple[float, float]:
     """Of one picture of 256 steps, in all and per late step."""
     import _visualizers as v
     import torch
@@ -66,13 +69,13 @@ def seconds_of_ours(model: Any, layer: str, size: int, transforms: str) -> tuple
         return images
 
     started = time.process_time()
-    v.ours(model, layer, range(CHANNELS), size, steps=RUN, transforms=transforms, preprocess=told)
+    v.ours(model, layer, range(pictures), size, steps=RUN, transforms=transforms, preprocess=told)
     whole = time.process_time() - started
     # What comes first is a look whether the network works at all.
     begins = begins[len(begins) % RUN :]
     starts = list(range(0, len(begins), RUN))
-    if sum(begins[at][1] for at in starts) != CHANNELS:
-        raise RuntimeError(f"the steps of {CHANNELS} pictures are not {RUN} a batch: {begins}")
+    if sum(begins[at][1] for at in starts) != pictures:
+        raise RuntimeError(f"the steps of {pictures} pictures are not {RUN} a batch: {begins}")
     late, early = [], 0.0
     for at in starts:
         times = [moment for moment, _ in begins[at : at + RUN]]
@@ -81,7 +84,7 @@ def seconds_of_ours(model: Any, layer: str, size: int, transforms: str) -> tuple
         late.append((statistics.median(steps), begins[at][1]))
     per_step = sum(seconds for seconds, _ in late)
     rest = whole - early - per_step * (RUN - REDIRECTED)
-    return (rest + early + per_step * (STEPS - REDIRECTED)) / CHANNELS, per_step / CHANNELS
+    return (rest + early + per_step * (STEPS - REDIRECTED)) / pictures, per_step / pictures
 
 
 def seconds_of_lucent(lucent: Any, layer: str, size: int, **options: Any) -> float:
@@ -114,7 +117,7 @@ def seconds_of_floor(run: Callable[[Any], Any], size: int) -> float:
     return statistics.median(found[1:]) / FLOOR_BATCH
 
 
-def times(network: Any, layer: str, size: int, rounds: int) -> Times:
+def times(network: Any, layer: str, size: int, pictures: int, rounds: int) -> Times:
     """Seconds of everything, round by round, each round in another order."""
     import _visualizers as v
 
@@ -122,7 +125,7 @@ def times(network: Any, layer: str, size: int, rounds: int) -> Times:
     found: Times = defaultdict(list)
 
     def measure_ours(transforms: str) -> None:
-        whole, step = seconds_of_ours(network.model, layer, size, transforms)
+        whole, step = seconds_of_ours(network.model, layer, size, pictures, transforms)
         found[f"ours {transforms}"].append(whole)
         found[f"step {transforms}"].append(step)
 
@@ -150,13 +153,13 @@ def told(found: Sequence[float]) -> str:
     return f"{len(found)} rounds from {min(found):.2f} to {max(found):.2f}"
 
 
-def speed(figures: Figures, rounds: int) -> None:
+def speed(figures: Figures, pictures: int, rounds: int) -> None:
     import _visualizers as v
 
     for name, network in v.networks().items():
         for place, layer in network.layers.items():
             for size in SIZES:
-                found = times(network, layer, size, rounds)
+                found = times(network, layer, size, pictures, rounds)
                 speed_of(figures, f"{name} {place} {size} px", size, found)
 
 
@@ -286,13 +289,13 @@ def measure(figures: Figures, asked: argparse.Namespace) -> None:
 
     memory(figures)
     torch.set_num_threads(1)
-    speed(figures, asked.rounds)
+    speed(figures, asked.pictures, asked.rounds)
     activation(figures, asked.channels, asked.steps, asked.size)
     on_gpu(figures)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = {"rounds": 1, "channels": 16, "steps": 32, "size": 64}
+    options = {"rounds": 1, "pictures": 8, "channels": 16, "steps": 32, "size": 64}
     command(__doc__, measure, argv, options)
 
 
