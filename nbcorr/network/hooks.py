@@ -14,6 +14,8 @@ from torch import nn
 from nbcorr.network.wrappers import eager, submodule, unwrapped
 
 Callback = Callable[[torch.Tensor, int, tuple[Any, ...]], torch.Tensor | None]
+# What is told of a layer without a tensor: its name, which call it is, and the error.
+Without = Callable[[str, int, TypeError], None]
 
 
 @contextmanager
@@ -37,7 +39,9 @@ def inference(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def captured(model: nn.Module, callbacks: Mapping[str, Callback]) -> Iterator[None]:
+def captured(
+    model: nn.Module, callbacks: Mapping[str, Callback], without: Without | None = None
+) -> Iterator[None]:
     """Call ``callbacks[name](output, call, args)`` whenever the module of that name has run.
 
     Parameters
@@ -48,13 +52,17 @@ def captured(model: nn.Module, callbacks: Mapping[str, Callback]) -> Iterator[No
         Each is given the module's output (the first tensor in it), which call of this module in
         the current forward pass it is, counted from 0 (activation modules are often reused), and
         the module's positional arguments. A tensor it returns replaces the output.
+    without : callable, optional
+        Called with name, call and error where a module's output holds no tensor, in the place of
+        the error.
 
     Raises
     ------
     AttributeError
         If there is no module of that name.
     TypeError
-        If torch runs the module without hooks, or, while it runs, its output holds no tensor.
+        If torch runs the module without hooks or, while it runs, its output holds no tensor and
+        nobody wants to be told.
 
     Notes
     -----
@@ -70,7 +78,13 @@ def captured(model: nn.Module, callbacks: Mapping[str, Callback]) -> Iterator[No
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             call = vars(calls).get(name, 0)
             vars(calls)[name] = call + 1
-            replacement = callbacks[name](_tensor_of(name, module, output), call, args)
+            try:
+                tensor = _tensor_of(name, module, output)
+            except TypeError as error:
+                if without is None:
+                    raise
+                return without(name, call, error)
+            replacement = callbacks[name](tensor, call, args)
             return None if replacement is None else replaced_first(output, replacement)
 
         return hook

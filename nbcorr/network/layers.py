@@ -278,6 +278,9 @@ def _run_once(
             shapes[name] = tuple(output.shape[1:])
             units[name] = output.shape[unit_axis(decide[name], output)] if output.ndim > 1 else 1
 
+    def without(name: str, call: int, _: TypeError) -> None:
+        calls[name] = call + 1
+
     if isinstance(example, Iterator):
         raise TypeError(
             f"the example is a {type(example).__name__}, which would lose a batch; expected an "
@@ -289,5 +292,5 @@ def _run_once(
     }
     device, dtype = device_and_dtype(model)
     batch = next(batches(example, batch_size=1)).sorted_out(model).to(device, dtype)
-    with inference(model), captured(model, callbacks):
+    with inference(model), captured(model, callbacks, without):
         batch.run(model)

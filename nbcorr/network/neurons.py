@@ -22,7 +22,8 @@ def parse_neurons(neurons: Any) -> list[tuple[str, int]]:
     Raises
     ------
     ValueError
-        If nothing was named, or something is not of these forms.
+        If nothing was named, something is not of these forms, or the neurons are the positions of
+        a recording with ``pool="none"``.
     """
     parsed = list(dict.fromkeys(_pairs(neurons)))
     if not parsed:
@@ -35,6 +36,11 @@ def _pairs(neurons: Any) -> list[tuple[str, int]]:
         if "neuron" not in neurons.indexes and "neuron" not in neurons.coords:
             over = ", ".join(map(str, neurons.dims)) or "nothing"
             raise ValueError(f"expected a Dataset over 'neuron', found one over {over}")
+        if neurons.attrs.get("pool") == "none":
+            raise ValueError(
+                "the neurons are positions of units (pool='none'), which a model cannot be asked "
+                "for; expected units by name, for example 'features.3:17'"
+            )
         return [_pair(v) for v in neurons["neuron"].values.reshape(-1)]
     if isinstance(neurons, dict):
         return [_pair((layer, unit)) for layer, units in neurons.items() for unit in units]

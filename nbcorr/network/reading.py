@@ -50,7 +50,8 @@ class Reader:
     ) -> _Pass:
         """What to hook to a network, the model or a twin of it, for one pass of ``count`` samples.
 
-        Give its ``callbacks`` to ``hooks.captured``, and take the numbers from `finish`.
+        Give its ``callbacks`` and ``leave_out`` to ``hooks.captured``, and take the numbers from
+        `finish`.
         """
         return _Pass(self, network, BatchRows(self.units, len(self.pools), count, device), tokens)
 
@@ -105,11 +106,18 @@ class _Pass:
         if label in self._reader.left_out:
             return
         try:
+            if output.is_complex():
+                raise ValueError(f"layer {name!r} gave complex numbers; expected real ones")
             self.rows.put(label, self._pooled(name, output, args))
         except ValueError as error:
-            if name in self._reader.explicit or self._reader.units:
-                raise
-            self._reader.left_out[label] = str(error)
+            self.leave_out(name, call, error)
+
+    def leave_out(self, name: str, call: int, error: Exception) -> None:
+        """Go on without a layer that has no numbers, unless it was asked for or had some before."""
+        label = call_label(name, call)
+        if name in self._reader.explicit or label in self._reader.units:
+            raise error
+        self._reader.left_out[label] = str(error)
 
     def _pooled(self, name: str, output: torch.Tensor, args: tuple[Any, ...]) -> list[torch.Tensor]:
         axis = unit_axis(self._reader._governors[name], output)

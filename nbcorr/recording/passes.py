@@ -101,7 +101,7 @@ class Networks:
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, Any]:
         tokens = tokens_of(network, batch.inputs)
         reading = self.reader.reading(network, len(batch), self._place[0], tokens)
-        with inference(network), captured(network, reading.callbacks):
+        with inference(network), captured(network, reading.callbacks, reading.leave_out):
             output = batch.run(network)
         return self.reader.finish(reading), output
 

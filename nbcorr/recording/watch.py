@@ -65,12 +65,14 @@ def watch(
     names = resolve_layers(model, layers)
     explicit = frozenset(is_explicit(model, layers))
     watched = Watched(model, Reader(model, names, poolings(pool), explicit), check_dtype(dtype))
+    callbacks = {name: watched._callback(name) for name in names}
     handles = [
         model.register_forward_pre_hook(watched._begin, with_kwargs=True),
         model.register_forward_hook(watched._end),
+        model.register_forward_hook(watched._over, always_call=True),
     ]
     try:
-        with captured(model, {name: watched._callback(name) for name in names}):
+        with captured(model, callbacks, watched._leave_out):
             yield watched
     finally:
         for handle in handles:
@@ -127,14 +129,22 @@ class Watched:
 
         return read
 
+    def _leave_out(self, name: str, call: int, error: Exception) -> None:
+        if self._reading is not None:
+            self._reading.leave_out(name, call, error)
+
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        inputs = args[0] if args else dict(kwargs)
-        first = next((v for v in [*args, *kwargs.values()] if isinstance(v, torch.Tensor)), None)
+        # A time or a scale may come before the samples.
+        given = (v for v in [*args, *kwargs.values()] if isinstance(v, torch.Tensor) and v.ndim)
+        first = next(given, None)
         if first is None:
             raise TypeError(
                 f"{type(module).__name__} was called without a tensor; expected one, whose rows "
                 "are the samples"
             )
+        if not len(first):
+            return
+        inputs = first if args else dict(kwargs)
         device, _ = device_and_dtype(module)
         self._trained |= module.training
         with torch.no_grad():
@@ -143,8 +153,14 @@ class Watched:
             tokens = tokens_of(module, inputs)
             self._reading = self._reader.reading(module, len(first), device, tokens)
 
+    def _over(self, *_: Any) -> None:
+        # Also after a pass that failed: parts of the model that are called next are not of it.
+        self._reading = None
+
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        reading, self._reading = self._reading, None
+        reading = self._reading
+        if reading is None:
+            return
         with torch.no_grad():
             planes = self._reader.finish(reading)
             columns: dict[str, np.ndarray] = answers_of(output, None)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nbcorr.network.hooks import captured, inference
-from nbcorr.network.layers import leaf_modules
+from nbcorr.network.layers import layers, leaf_modules
 from nbcorr.network.pooling import Pooling, poolings
 from nbcorr.network.reading import Reader
 from nbcorr.network.tokens import Tokens
@@ -279,3 +279,61 @@ def test_a_reader_can_be_sent_to_another_process():
     reader = pickle.loads(pickle.dumps(Reader(net, ["0"], poolings(["mean", "quantile(0.5)"]))))
     assert reader.names == ["0"]
     assert [pool.name for pool in reader.pools] == ["mean", "quantile(0.5)"]
+
+
+class Without(nn.Module):
+    """One layer gives no tensor, one complex numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act = nn.Conv1d(2, 4, 1), nn.ReLU()
+        self.note, self.waves = Note(), Waves()
+
+    def forward(self, x):
+        x = self.conv(x)
+        self.note(x)
+        return self.act(self.waves(x).abs())
+
+
+class Note(nn.Module):
+    def forward(self, x):
+        return {"length": x.shape[2], "parts": ()}
+
+
+class Waves(nn.Module):
+    def forward(self, x):
+        return torch.fft.fft(x)
+
+
+def test_layers_without_real_numbers_are_left_out():
+    net, x = Without().eval(), torch.randn(3, 2, 9)
+    reader = Reader(net, ["conv", "note", "waves", "act"], poolings(["mean", "max"]))
+    for _ in range(2):
+        reading = reader.reading(net, len(x), x.device, Tokens())
+        with inference(net), captured(net, reading.callbacks, reading.leave_out):
+            net(x)
+        assert reader.finish(reading).shape == (2, 3, 8)
+    assert reader.units == {"conv": 4, "act": 4}
+    assert list(reader.left_out) == ["note", "waves"]
+    assert "a Note, gave dict; expected a tensor" in reader.left_out["note"]
+    assert "complex" in reader.left_out["waves"]
+
+
+@pytest.mark.parametrize(("layer", "error"), [("note", TypeError), ("waves", ValueError)])
+def test_layers_without_real_numbers_that_were_asked_for_by_name(layer, error):
+    net, x = Without().eval(), torch.randn(3, 2, 9)
+    reader = Reader(net, ["conv", layer], poolings("mean"), frozenset({layer}))
+    reading = reader.reading(net, len(x), x.device, Tokens())
+    with (
+        inference(net),
+        captured(net, reading.callbacks, reading.leave_out),
+        pytest.raises(error, match=f"layer '{layer}'.*expected"),
+    ):
+        net(x)
+
+
+def test_the_table_of_layers_knows_those_without_a_tensor():
+    table = layers(Without().eval(), torch.randn(3, 2, 9))
+    found = dict(zip(table.layer.values, table.units.values, strict=True))
+    assert found == {"conv": 4, "act": 4, "note": -1, "waves": 4}
+    assert table.calls.sel(layer="note") == 1

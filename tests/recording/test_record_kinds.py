@@ -307,3 +307,45 @@ def test_a_baseline_for_more_samples_than_came(model, images):
     with pytest.raises(ValueError, match=r"baseline has shape \(60,\); expected .* 40") as caught:
         nc.record(model, stream, baseline=np.arange(60), progress=False)
     assert caught.value.recording["baseline"].values.tolist() == list(range(40))
+
+
+class Silent(nn.Module):
+    def forward(self, x):
+        return None
+
+
+class WithSilent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.silent = nn.Linear(4, 3), Silent()
+
+    def forward(self, x):
+        x = self.linear(x)
+        self.silent(x)
+        return x
+
+
+def test_a_layer_without_a_tensor_stops_nobody(tmp_path):
+    net, x = WithSilent(), torch.randn(6, 4)
+    for store in (None, tmp_path / "a.zarr"):
+        recording = nc.record(net, x, "all", batch_size=2, store=store, progress=False)
+        assert recording.attrs["layers"] == ["linear"]
+        assert list(recording.attrs["left_out"]) == ["silent"]
+    with nc.watch(net, "all") as watched:
+        net(x)
+    assert list(watched.recording().attrs["left_out"]) == ["silent"]
+    with pytest.raises(TypeError, match="layer 'silent', a Silent, gave NoneType"):
+        nc.record(net, x, ["linear", "silent"], progress=False)
+    with nc.watch(net, ["linear", "silent"]), pytest.raises(TypeError, match="layer 'silent'"):
+        net(x)
+
+
+def test_positions_are_no_neurons_of_a_model(images):
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU())
+    recording = nc.record(net, images, pool="none", progress=False)
+    for ask in (
+        lambda neurons: nc.exemplars(net, images, neurons, progress=False),
+        lambda neurons: nc.ablate(net, neurons).__enter__(),
+    ):
+        with pytest.raises(ValueError, match=r"positions of units \(pool='none'\).*'features"):
+            ask(recording.isel(neuron=[40]))

@@ -108,3 +108,66 @@ def test_two_blocks_around_one_another(model, images):
             model(torch.tensor(images[4:9]))
     assert (outer.count, inner.count) == (9, 5)
     assert not any(module._forward_hooks for module in model.modules())
+
+
+class Parts(nn.Module):
+    """Fails when it is asked to, after its first layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x, fail=False):
+        x = self.first(x)
+        if fail:
+            raise RuntimeError("as asked")
+        return self.second(x)
+
+
+def test_parts_called_after_a_pass_that_failed_do_not_count():
+    net, x = Parts(), torch.randn(5, 4)
+    with nc.watch(net, ["first", "second"]) as watched:
+        with pytest.raises(RuntimeError, match="as asked"):
+            net(x, fail=True)
+        # As many samples, and then others: neither is of a pass.
+        net.first(x)
+        net.first(x[:2])
+        net(x)
+        net.second(torch.zeros(7, 3))
+        net.first(x[:1])
+    seen = watched.recording()
+    assert seen.sizes["sample"] == 5
+    np.testing.assert_array_equal(seen["activation"].sel(layer="first"), net.first(x).detach())
+
+
+class Denoiser(nn.Module):
+    """The time comes before the samples, as a number or one for each."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, time, x):
+        return self.linear(x) * time.reshape(-1, 1)
+
+
+@pytest.mark.parametrize("kind", ["positional", "keyword"])
+def test_a_number_before_the_samples(kind):
+    net, x = Denoiser(), torch.randn(5, 4)
+    with nc.watch(net, "linear") as watched:
+        if kind == "positional":
+            net(torch.tensor(0.5), x)
+        else:
+            net(time=torch.tensor(0.5), x=x)
+    seen = watched.recording()
+    np.testing.assert_array_equal(seen["activation"], net.linear(x).detach())
+    if kind == "positional":
+        np.testing.assert_array_equal(seen["input"], x)
+
+
+def test_an_empty_batch_adds_nothing():
+    net, x = Parts(), torch.randn(5, 4)
+    with nc.watch(net, "all") as watched:
+        for part in (x[:0], x, x[:0]):
+            net(part)
+    assert watched.recording().sizes == {"sample": 5, "neuron": 5, "feature": 4}
