@@ -218,7 +218,8 @@ def _as_numbers(name: str, variable: xr.Variable) -> xr.Variable:
     kind = variable.dtype.kind
     if kind not in "US":
         return variable
-    values = np.ascontiguousarray(variable.values)
+    # Not ascontiguousarray, which makes a vector of a single value.
+    values = np.array(variable.values, order="C")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     width = max(1, values.dtype.itemsize // (4 if kind == "U" else 1))
     values = values.astype(f"{kind}{width}")

@@ -337,3 +337,9 @@ def test_a_url_is_refused(path):
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a\.csv; expected one ending in \.zarr or \.nc"):
         save_recording(recording(), tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_coordinate_of_a_single_text(suffix):
+    one = recording().assign_coords(site="Köln", day=np.datetime64("2026-01-02", "ns"), run=3)
+    again(one, suffix, lambda opened: xr.testing.assert_identical(opened.load(), one))
