@@ -81,6 +81,17 @@ class Batch:
             inputs[self.label_key] = torch.as_tensor(self.label)
         return dataclasses.replace(self, inputs=inputs, columns={**self.columns, **moved})
 
+    def head(self, count: int) -> Batch:
+        """The inputs of its first samples alone."""
+        whole = len(self)
+
+        def first(value: Any) -> Any:
+            return value[:count] if np.shape(value)[:1] == (whole,) else value
+
+        if isinstance(self.inputs, Mapping):
+            return Batch({name: first(value) for name, value in self.inputs.items()})
+        return Batch(first(self.inputs))
+
     def digest(self) -> str:
         """A short hash of everything in it: equal contents, equal digest."""
         hashed = hashlib.sha256()  # which processors do in hardware

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 from nbcorr.network.batches import Batch
 from nbcorr.network.hooks import captured, device_and_dtype, inference
+from nbcorr.network.layers import module_and_call
 from nbcorr.network.pooling import Pooling
 from nbcorr.network.reading import Reader
 from nbcorr.network.tokens import tokens_of
@@ -88,6 +90,8 @@ class Networks:
         own.check_finite(first)
         # Before the model, which may work on its inputs in place.
         features = self.inputs.features_of(own.inputs)
+        if not self.reader.units and _as_many_steps(own):
+            self._leave_out_steps(own)
         planes, outputs = zip(
             self._forward(self.model, own),
             *(self._forward(twin, batch.to(*self._place)) for twin in self.all[1:]),
@@ -98,12 +102,37 @@ class Networks:
             columns["baseline"] = baseline_answers(baseline, batch.to(*self._place), first)
         return rows_of(planes, columns | columns_of(batch, first), features, self.dtype)
 
+    def _leave_out_steps(self, batch: Batch) -> None:
+        """Leave out what only seems to have a row per sample: in a pass of one fewer it has not.
+
+        Positions that are embedded once for all samples, and layers that put time first.
+        """
+        fewer, reader = batch.head(len(batch) - 1).to(*self._place), self.reader
+        probe = Reader(self.model, reader.names, reader.pools)
+        tokens = tokens_of(self.model, fewer.inputs)
+        reading = probe.reading(self.model, len(fewer), self._place[0], tokens)
+        hooks = captured(self.model, reading.callbacks, reading.leave_out)
+        # A model that is made for one size of batch cannot be asked.
+        with suppress(Exception), inference(self.model), hooks:
+            fewer.run(self.model)
+        for label, why in probe.left_out.items():
+            if module_and_call(label)[0] in reader.explicit:
+                raise ValueError(why)
+            reader.left_out[label] = why
+
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, Any]:
         tokens = tokens_of(network, batch.inputs)
         reading = self.reader.reading(network, len(batch), self._place[0], tokens)
         with inference(network), captured(network, reading.callbacks, reading.leave_out):
             output = batch.run(network)
         return self.reader.finish(reading), output
+
+
+def _as_many_steps(batch: Batch) -> bool:
+    inputs = batch.inputs.values() if isinstance(batch.inputs, Mapping) else [batch.inputs]
+    shapes = [tuple(part.shape) for part in inputs if isinstance(part, torch.Tensor)]
+    sequences = [shape for shape in shapes if len(shape) in (2, 3)]
+    return len(batch) > 1 and any(shape[1] == len(batch) for shape in sequences)
 
 
 def check_dtype(dtype: str) -> str:

@@ -349,3 +349,53 @@ def test_positions_are_no_neurons_of_a_model(images):
     ):
         with pytest.raises(ValueError, match=r"positions of units \(pool='none'\).*'features"):
             ask(recording.isel(neuron=[40]))
+
+
+class Positions(nn.Module):
+    """Embeds tokens, and their positions once for all samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.position = nn.Embedding(50, 6), nn.Embedding(20, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, ids):
+        steps = torch.arange(ids.shape[1])
+        return self.head((self.token(ids) + self.position(steps)).mean(1))
+
+
+class TimeFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.act, self.head = nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.act(self.inner(x.transpose(0, 1))).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("build", "data", "kept", "left_out"),
+    [
+        (Positions, torch.randint(0, 50, (16, 8)), ["token", "head"], ["position"]),
+        (TimeFirst, torch.randn(16, 8, 4), ["head"], ["inner", "act"]),
+    ],
+)
+@pytest.mark.parametrize("size", [8, 16, 5])
+def test_as_many_steps_as_samples_are_not_taken_for_them(build, data, kept, left_out, size):
+    net = build()
+    recording = nc.record(net, data, "all", batch_size=size, progress=False)
+    assert recording.attrs["layers"] == kept
+    assert list(recording.attrs["left_out"]) == left_out
+    with pytest.raises(ValueError, match=f"layer '{left_out[0]}' gave .* rows for a batch of"):
+        nc.record(net, data, left_out[0], batch_size=size, progress=False)
+
+
+def test_a_model_for_one_size_of_batch_and_as_many_steps():
+    class Bound(Positions):
+        def forward(self, ids):
+            if len(ids) != 8:
+                raise ValueError("expected 8 samples")
+            return super().forward(ids)
+
+    recording = nc.record(Bound(), torch.randint(0, 50, (16, 8)), batch_size=8, progress=False)
+    assert recording.sizes["sample"] == 16
