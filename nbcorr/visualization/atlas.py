@@ -107,7 +107,8 @@ def activation_atlas(
         ``attribution(direction, target)`` where there are targets: what the mean vector
         contributes to them to first order. On ``position``, all that were drawn: ``sample``,
         ``map_row`` and ``map_column`` in the layer's map, ``projection(position, axis)`` in 0..1,
-        x to the right and y downwards, and ``cell``, as in ``picture``; labels of the images where known, and ``label_count(direction, class)``.
+        x to the right and y downwards, and ``cell``, as in ``picture``; labels of the images
+        where known, and ``label_count(direction, class)``. float32.
 
     Raises
     ------
