@@ -19,7 +19,8 @@ class RedirectedReLU(torch.autograd.Function):
 
     Notes
     -----
-    Source: Lucid, ``misc/redirected_relu_grad.py`` (Olah et al., Distill 2017).
+    Source: Lucid, ``misc/redirected_relu_grad.py`` (Olah et al., Distill 2017). What was clamped
+    is told from the output alone: saving it costs nothing, since the next layer keeps it too.
     """
 
     @staticmethod
@@ -27,21 +28,28 @@ class RedirectedReLU(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, rows: torch.Tensor, upper: float, inplace: bool
     ) -> torch.Tensor:
         """Clamp, in place where the module does so."""
-        ctx.save_for_backward(x < 0, x > upper, rows)
-        if not inplace:
-            return x.clamp(0, upper)
-        ctx.mark_dirty(x)
-        return x.clamp_(0, upper)
+        out = x.clamp_(0, upper) if inplace else x.clamp(0, upper)
+        if inplace:
+            ctx.mark_dirty(x)
+        ctx.save_for_backward(out, rows)
+        ctx.upper = upper
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         """The ordinary gradient, or the redirected one for the samples it vanishes in."""
-        below, above, rows = ctx.saved_tensors
+        out, rows = ctx.saved_tensors
         (grad,) = grads
-        passed = grad.masked_fill(below | above, 0)
+        passed = torch.ops.aten.hardtanh_backward(grad, out, 0, ctx.upper)
+        others = tuple(range(1, grad.ndim))
+        # The length, quicker to be had than any other test, is 0 for very small numbers too.
+        short = rows & (torch.linalg.vector_norm(passed, dim=others) == 0)
+        if not short.any():
+            return passed, None, None, None
+        blocked = short & (passed == 0).flatten(1).all(1)
+        below, above = out <= 0, out >= ctx.upper
         redirected = grad.masked_fill((below & (grad > 0)) | (above & (grad < 0)), 0)
-        blocked = rows & (passed.flatten(1) == 0).all(dim=1)
-        chosen = torch.where(blocked.view(-1, *[1] * (grad.ndim - 1)), redirected, passed)
+        chosen = torch.where(blocked.view(-1, *[1] * len(others)), redirected, passed)
         return chosen, None, None, None
 
 
