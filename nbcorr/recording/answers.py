@@ -81,18 +81,23 @@ def baseline_answers(baseline: Callable[..., Any], batch: Batch, first: int = 0)
     return answers if scores is None else scores.argmax(1)
 
 
-def _class_scores(output: Any) -> torch.Tensor | None:
+def possible_scores(output: Any) -> list[torch.Tensor]:
+    """Tensors of a model's output that may be class scores, whatever their shape.
+
+    What is called ``logits``, the output itself, or every tensor in it. None of a transformer
+    without a head: its pooled state is no score.
+    """
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    if named is not None:
-        output = named
-    if hasattr(output, "last_hidden_state"):
-        # A transformer without a head: its pooled state is no score.
-        return None
-    if isinstance(output, torch.Tensor):
-        candidates = [output]
-    else:
-        candidates = [part for part in output_parts(output) if isinstance(part, torch.Tensor)]
-    scores = [t for t in candidates if t.ndim == 2 and t.shape[1] > 1 and t.is_floating_point()]
+    found = output if named is None else named
+    if hasattr(found, "last_hidden_state"):
+        return []
+    parts = [found] if isinstance(found, torch.Tensor) else output_parts(found)
+    return [part for part in parts if isinstance(part, torch.Tensor)]
+
+
+def _class_scores(output: Any) -> torch.Tensor | None:
+    possible = possible_scores(output)
+    scores = [t for t in possible if t.ndim == 2 and t.shape[1] > 1 and t.is_floating_point()]
     return scores[0] if len(scores) == 1 else None
 
 

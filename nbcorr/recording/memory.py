@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -44,7 +45,7 @@ class MemoryWriter:
     ) -> None:
         pass
 
-    def append(self, layout: Layout, rows: Rows, digest: str = "") -> None:
+    def append(self, layout: Layout, rows: Rows, digests: Sequence[str] = ()) -> None:
         """Keep one batch; all of it or, where it is interrupted, none."""
         self._activation.extend(rows.activation, self._expected)
         if rows.features is not None:

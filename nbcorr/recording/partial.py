@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Partial:
         Samples that move into chunks at a time, and samples per chunk.
     layout : Layout or None
     sizes : list of int
-        Samples of every batch.
+        Samples of every batch; of those that were adopted together in one number.
     digests : list of str
         One per batch.
     chunked : int
@@ -102,14 +102,15 @@ class Partial:
         """Go on with another layout."""
         self._add(Record("layout", {"layout": dataclasses.asdict(layout)}))
 
-    def add_batch(self, size: int, rows: Rows, digest: str, chunked: int) -> None:
-        """A batch whose numbers are in place: with this it is recorded."""
+    def add_batch(self, size: int, rows: Rows, digests: Sequence[str], chunked: int) -> None:
+        """Samples whose numbers are in place, a batch or several: with this they are recorded."""
         arrays = {_COLUMN + name: as_text_or_numbers(v) for name, v in rows.columns.items()}
         if rows.nonfinite is not None:
             counts = np.asarray(rows.nonfinite, dtype=np.int64).ravel()
             arrays["where"] = np.flatnonzero(counts)
             arrays["counts"] = counts[arrays["where"]]
-        self._add(Record("batch", {"size": size, "digest": digest, "chunked": chunked}, arrays))
+        facts = {"size": size, "digests": list(digests), "chunked": chunked}
+        self._add(Record("batch", facts, arrays))
 
     def add_slab(self) -> None:
         """The next slab is in chunks."""
@@ -181,7 +182,7 @@ class Partial:
         self.attrs = facts.get("attrs", self.attrs)
         if record.kind == "batch":
             self.sizes.append(facts["size"])
-            self.digests.append(facts["digest"])
+            self.digests += facts["digests"]
             self._names = sorted(n[len(_COLUMN) :] for n in record.arrays if n.startswith(_COLUMN))
             self._count_nonfinite(record)
 

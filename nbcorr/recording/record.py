@@ -264,7 +264,7 @@ class _Run:
         same = (
             None
             if asked_anew
-            else same_data(_digests(writer), self.data, self.batch_size, self._sorted_out)
+            else same_data(writer.digests, self.data, self.batch_size, self._sorted_out)
         )
         if same is False:
             raise ValueError(_other_data(store))
@@ -277,7 +277,7 @@ class _Run:
     def _batches(self, writer: Writer, store: Path | None) -> dict[str, np.ndarray]:
         """Every batch; a baseline that is asked while they pass is given back."""
         answers: list[np.ndarray] = []
-        digests = _digests(writer)
+        digests = list(writer.digests)
         first = at = 0
         with tqdm(
             total=self.expected, unit="sample", disable=not self.progress, leave=False
@@ -316,11 +316,11 @@ class _Run:
         if "baseline" in self.left_to_finish:
             columns = {name: v for name, v in rows.columns.items() if name != "baseline"}
             rows = dataclasses.replace(rows, columns=columns)
-        layout, digest = self.networks.layout, " ".join(passed.digests)
+        layout = self.networks.layout
         if passed.in_place:
-            cast("StoreWriter", writer).adopt(layout, rows, passed.size, digest)
+            cast("StoreWriter", writer).adopt(layout, rows, passed.size, passed.digests)
         else:
-            writer.append(layout, rows, digest)
+            writer.append(layout, rows, passed.digests)
 
     def _check_samples(self, writer: Writer, ids: np.ndarray) -> None:
         """That ids are new and the columns know them, before what they gave is kept."""
@@ -393,11 +393,6 @@ def _hashes(model: nn.Module) -> list[str]:
 def _pool_key(pool: Pooling) -> str:
     """A name, and of a function of the user's own what it does: names alone do not tell."""
     return pool.name if pool.function is None else f"{pool.name} {code_hash(pool.function)}"
-
-
-def _digests(writer: Writer) -> list[str]:
-    """One per batch; of batches that a cluster recorded together they stand in one text."""
-    return " ".join(writer.digests).split()
 
 
 def _other_data(store: Path | None, batch: int | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -93,7 +94,7 @@ class Writer(Protocol):
 
     @property
     def digests(self) -> list[str]:
-        """One per batch that is on disk, as `append` was given them; none of one in memory."""
+        """One per batch that is on disk, as `append` was given them; none of those in memory."""
 
     def __enter__(self) -> Writer: ...
 
@@ -105,8 +106,8 @@ class Writer(Protocol):
         /,
     ) -> object: ...
 
-    def append(self, layout: Layout, rows: Rows, digest: str = "") -> None:
-        """Keep one batch; all of it or, where it is interrupted, none."""
+    def append(self, layout: Layout, rows: Rows, digests: Sequence[str] = ()) -> None:
+        """Keep a batch, or several together; all or, where that is interrupted, nothing."""
 
     def columns(self) -> dict[str, np.ndarray]:
         """The per-sample columns of all samples so far."""

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class StoreWriter:
     layout : Layout or None
         Of what is on disk.
     digests : list of str
-        One per batch on disk, as `append` was given them.
+        One per batch on disk, as `append` and `adopt` were given them.
 
     Raises
     ------
@@ -107,8 +107,8 @@ class StoreWriter:
                 _clear(self._folder)
             self._release()
 
-    def append(self, layout: Layout, rows: Rows, digest: str = "") -> None:
-        """Add one batch; when this returns it outlives a killed process. All of it, or nothing.
+    def append(self, layout: Layout, rows: Rows, digests: Sequence[str] = ()) -> None:
+        """Add a batch, or several; when this returns they outlive a killed process. All or nothing.
 
         Raises
         ------
@@ -130,9 +130,9 @@ class StoreWriter:
             slabs.put(self.count, rows.activation)
             if rows.features is not None:
                 slabs.put_features(self.count, rows.features)
-            self._commit(rows, size, digest, self._partial.chunked)
+            self._commit(rows, size, digests, self._partial.chunked)
 
-    def adopt(self, layout: Layout, rows: Rows, size: int, digest: str = "") -> None:
+    def adopt(self, layout: Layout, rows: Rows, size: int, digests: Sequence[str] = ()) -> None:
         """Add samples whose numbers `write_samples` has put in place; in order, like batches.
 
         Parameters
@@ -142,7 +142,8 @@ class StoreWriter:
             Its columns and counts are kept; its activation and features are not looked at.
         size : int
             Samples: whole slabs, but for the recording's last.
-        digest : str
+        digests : sequence of str
+            One per batch.
 
         Raises
         ------
@@ -163,7 +164,7 @@ class StoreWriter:
                 raise ValueError(
                     f"the samples start at {self.count}; expected a multiple of {slab}"
                 )
-            self._commit(rows, size, digest, self.count + size)
+            self._commit(rows, size, digests, self.count + size)
 
     def columns(self) -> dict[str, np.ndarray]:
         """The per-sample columns of all samples on disk."""
@@ -254,8 +255,8 @@ class StoreWriter:
             self._partial.change_layout(layout)
         self._partial.check_columns(size, rows.columns)
 
-    def _commit(self, rows: Rows, size: int, digest: str, chunked: int) -> None:
-        self._partial.add_batch(size, rows, digest, chunked)
+    def _commit(self, rows: Rows, size: int, digests: Sequence[str], chunked: int) -> None:
+        self._partial.add_batch(size, rows, digests, chunked)
         self._note()
 
     def _note(self) -> None:

@@ -77,7 +77,7 @@ def check(recording: xr.Dataset, layout: Layout, run: dict[str, np.ndarray], cou
 def fill(writer: StoreWriter, layout: Layout, run: dict[str, np.ndarray], sizes) -> None:
     for size in sizes:
         start = writer.count
-        writer.append(layout, rows(layout, run, start, start + size), f"d{start}")
+        writer.append(layout, rows(layout, run, start, start + size), [f"d{start}"])
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -157,7 +157,7 @@ def test_workers_put_their_samples_in_place_and_the_writer_adopts_them(tmp_path,
         assert [worker.wait() for worker in workers] == [0, 0]
         for start in starts:
             stop = min(start + 16, n_samples)
-            writer.adopt(layout, rows(layout, run, start, stop), stop - start, f"d{start}")
+            writer.adopt(layout, rows(layout, run, start, stop), stop - start, [f"d{start}"])
             check(writer.partial({}), layout, run, stop)
         recording = writer.finish({}, {})
     check(recording, layout, run, n_samples)
