@@ -57,24 +57,36 @@ def affine(
     """
     height, width = images.shape[2:]
     cosine, sine = zoom * angle.cos(), zoom * angle.sin()
-    theta = torch.stack(
-        [cosine, -sine * height / width, shift[:, 0], sine * width / height, cosine, shift[:, 1]],
-        dim=1,
-    )
-    grid = functional.affine_grid(theta.view(-1, 2, 3), list(images.shape), align_corners=False)
+    # Where one half side along x, and along y, leads to; in half sides.
+    along = torch.stack([cosine, sine * width / height], dim=1)
+    down = torch.stack([-sine * height / width, cosine], dim=1)
+    x, y = (_centres(side, images.device)[:, None] for side in (width, height))
+    rows = down[:, None] * y + shift[:, None]
+    grid = (along[:, None] * x)[:, None] + rows[:, :, None]
+    grid = grid.to(images.dtype)
     return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def _centres(side: int, device: torch.device) -> torch.Tensor:
+    """Where pixels lie, from -1 at the one border to 1 at the other."""
+    return (2 * torch.arange(side, device=device) + 1) / side - 1
 
 
 def crop(images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """A window of the same size at a random whole-pixel offset, up to a sixteenth of each side."""
-    height, width = images.shape[2:]
-    margins = [max(1, round(side * SHIFT)) if side > 1 else 0 for side in (height, width)]
-    top, left = margins
-    padded = functional.pad(images, (left, left, top, top), mode="reflect")
-    spans = torch.tensor([2 * top + 1, 2 * left + 1], device=noise.device)
-    offsets = (noise[:, :2] * spans).long().minimum(spans - 1).tolist()
-    windows = [padded[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(offsets)]
-    return torch.stack(windows)
+    rows, columns = (_shifted(side, noise[:, i]) for i, side in enumerate(images.shape[2:]))
+    places = rows[:, :, None] * images.shape[3] + columns[:, None, :]
+    pixels = images.flatten(2)
+    places = places.flatten(1)[:, None].expand_as(pixels)
+    return pixels.gather(2, places).view_as(images)
+
+
+def _shifted(side: int, noise: torch.Tensor) -> torch.Tensor:
+    """Which pixels of a row of so many are seen, (n, side), mirrored at its ends."""
+    most = max(1, round(side * SHIFT)) if side > 1 else 0
+    offset = (noise * (2 * most + 1)).long().clamp(max=2 * most) - most
+    places = (offset[:, None] + torch.arange(side, device=noise.device)).abs()
+    return torch.where(places < side, places, 2 * (side - 1) - places)
 
 
 def none(images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

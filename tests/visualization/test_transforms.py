@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,3 +79,44 @@ def test_small_images_are_changed_mildly() -> None:
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4)
     moved = robust(position.expand(16, -1, -1, -1), corners)[:, :, 2:6, 2:6]
     assert (moved - position[:, :, 2:6, 2:6]).abs().max() < 0.75
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_affine_samples_where_its_formula_says(shape: tuple[int, int, int]) -> None:
+    """Of a picture of coordinates, away from the borders, each pixel shows where it was taken."""
+    _, height, width = shape
+    zoom, angle = torch.tensor([0.9, 1.05]), torch.tensor([0.1, -0.17])
+    shift = torch.tensor([[0.1, -0.05], [0.0, 0.12]])
+    x, y = ((torch.arange(side) + 0.5 - side / 2) for side in (width, height))
+    picture = torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
+    seen = affine(picture.expand(2, -1, -1, -1), zoom, angle, shift)
+    for n in range(2):
+        for row in range(height):
+            for column in range(width):
+                turned = cmath.rect(float(zoom[n]), float(angle[n])) * complex(x[column], y[row])
+                place = turned + complex(shift[n, 0] * width / 2, shift[n, 1] * height / 2)
+                if abs(place.real) <= (width - 1) / 2 and abs(place.imag) <= (height - 1) / 2:
+                    found = complex(*seen[n, :, row, column].tolist())
+                    assert abs(found - place) < 1e-4
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_crop_is_a_window_of_the_mirrored_image(shape: tuple[int, int, int]) -> None:
+    noise = torch.rand(40, 4, generator=torch.Generator().manual_seed(3))
+    noise[0], noise[1] = 0, 1
+    images = pictures(40, shape)
+    seen = crop(images, noise)
+    margins = [max(1, round(side / 16)) if side > 1 else 0 for side in shape[1:]]
+    padded = np.pad(images.numpy(), [(0, 0), (0, 0), *((m, m) for m in margins)], "reflect")
+    for n in range(40):
+        places = zip(margins, noise[n].tolist(), strict=False)
+        top, left = (min(2 * margin, int(u * (2 * margin + 1))) for margin, u in places)
+        window = padded[n, :, top : top + shape[1], left : left + shape[2]]
+        np.testing.assert_array_equal(seen[n], window)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_gradients_come_back_to_the_pixels_they_are_of(name: str) -> None:
+    images = pictures(2, (2, 5, 6)).double().requires_grad_()
+    noise = torch.rand(2, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: TRANSFORMS[name](x, noise), images)
