@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -55,10 +55,9 @@ def image_statistics(images: Any) -> xr.Dataset:
             f"images are a {type(images).__name__}, which can be run through once; "
             "expected an array, a Dataset or a DataLoader"
         )
-    count, mean, covariance = _moments(lambda: _checked(images))
+    count, (height, width), mean, covariance = _moments(_checked(images))
     root = colour_root(covariance)
     magnitude = _magnitude(_checked(images), mean, root)
-    height, width = magnitude.shape[1], _width(images)
     return xr.Dataset(
         {
             "colours": (("channel", "component"), root.astype(np.float32)),
@@ -144,13 +143,14 @@ def _checked(images: Any) -> Iterator[torch.Tensor]:
 
 
 def _moments(
-    read: Callable[[], Iterator[torch.Tensor]],
-) -> tuple[int, np.ndarray, np.ndarray]:
-    """The number of images, and mean and covariance of the channels over all their pixels."""
+    images: Iterator[torch.Tensor],
+) -> tuple[int, tuple[int, ...], np.ndarray, np.ndarray]:
+    """How many images there are, their height and width; mean and covariance of their channels."""
     count, pixels, total, products = 0, 0, 0.0, 0.0
-    for part in read():
+    size: tuple[int, ...] = ()
+    for part in images:
         values = part.transpose(0, 1).flatten(1).numpy()
-        count, pixels = count + len(part), pixels + values.shape[1]
+        count, pixels, size = count + len(part), pixels + values.shape[1], part.shape[2:]
         total, products = total + values.sum(axis=1), products + values @ values.T
     if count == 0:
         raise ValueError("there are no images; expected at least one")
@@ -159,7 +159,7 @@ def _moments(
     scale = np.abs(np.diag(products / pixels)).max()
     if covariance.trace() <= 1e-12 * scale or scale == 0:
         raise ValueError("all images are of one value; expected images that vary")
-    return count, mean, covariance
+    return count, tuple(size), mean, covariance
 
 
 def _magnitude(images: Iterator[torch.Tensor], mean: np.ndarray, root: np.ndarray) -> np.ndarray:
@@ -171,7 +171,3 @@ def _magnitude(images: Iterator[torch.Tensor], mean: np.ndarray, root: np.ndarra
         total = total + torch.fft.rfft2(components, norm="ortho").abs().sum(0).numpy()
         count += len(part)
     return np.asarray(total / count)
-
-
-def _width(images: Any) -> int:
-    return next(_checked(images)).shape[-1]
