@@ -10,36 +10,69 @@ import torch
 from torch import nn
 
 from nbcorr.network.layers import module_and_call
-from nbcorr.visualization.folding import found_pairs
+from nbcorr.visualization.folding import Pairs, found_pairs
 from nbcorr.visualization.forward import Network, probed
 from nbcorr.visualization.jobs import Wanted, wanted
-from nbcorr.visualization.objective import Objective, OtherLayer, Outputs
-from nbcorr.visualization.private import private, quickened
+from nbcorr.visualization.objective import Layer, Objective, OtherLayer, Outputs
+from nbcorr.visualization.private import Private, private, quickened
 from nbcorr.visualization.render import Networks, layers_in
 
-ORIGINAL = "the model itself: it cannot be deep-copied"
+COPY = "a copy of the model"
+ORIGINAL = "the model itself, which cannot be copied"
 
 
-class Prepared(NamedTuple):
-    """What pictures are made of.
+class Ready(NamedTuple):
+    """A network that has shown that it works.
 
     Attributes
     ----------
-    wanted : Wanted
-    networks : Networks
-    order : list of str
-        The main model's layers in the order in which they run.
-    runs_on : str
-        What the pictures are made with: the model, or a copy of it.
-    behaviour : list of str
-        A few numbers of what every layer says of one picture.
+    model : torch.nn.Module or None
+        The one that people know it as; None is the main one.
+    network : Network
+    pairs : list of (convolution, normalisation)
+        What can be folded.
+    seen : dict of layer to tensor
+        What the layers said of one picture, in the order in which they ran.
+    is_copy : bool
     """
 
+    model: nn.Module | None
+    network: Network
+    pairs: Pairs
+    seen: dict[str, torch.Tensor]
+    is_copy: bool
+
+    def named(self) -> dict[Layer, torch.Tensor]:
+        """What the layers said, under the names that objectives have for them."""
+        if self.model is None:
+            return dict(self.seen)
+        return {OtherLayer(self.model, layer): self.seen[layer] for layer in self.seen}
+
+
+class Prepared(NamedTuple):
+    """What pictures are made of, the main network first."""
+
     wanted: Wanted
-    networks: Networks
-    order: list[str]
-    runs_on: str
-    behaviour: list[str]
+    ready: list[Ready]
+    inputs: Any
+
+    def networks(self, quick: bool = True) -> tuple[Networks, str]:
+        """The networks, made quicker where that changes nothing, and what the main one is."""
+        networks: dict[nn.Module | None, Network] = {}
+        said = []
+        for one in self.ready:
+            network, what = one.network, COPY if one.is_copy else ORIGINAL
+            if quick and one.is_copy:
+                network, folded = quickened(network, one.pairs, self.inputs, one.seen)
+                what += f", {folded} normalisations folded" if folded else ""
+            networks[one.model] = network
+            said.append(what)
+        return Networks(networks), said[0]
+
+    def behaviour(self) -> list[str]:
+        """A few numbers of what every layer says of one picture."""
+        outputs = [o.detach().double() for one in self.ready for o in one.seen.values()]
+        return [f"{o.mean().item():.4g} {o.std(correction=0).item():.4g}" for o in outputs]
 
 
 def prepared(
@@ -69,39 +102,34 @@ def prepared(
     """
     mine = stack.enter_context(private(model))
     inputs = preprocess(picture)
+    shape = tuple(picture.shape[1:])
 
     def outputs(layers: list[str]) -> Outputs:
-        return probed(Network(mine.model, layers, inputs), inputs, tuple(picture.shape[1:]))
+        return dict(probed(Network(mine.model, layers, inputs), inputs, shape))
 
     found = wanted(asked, model, outputs, picture)
-    network, order, runs_on, seen = _ready(mine, None, found.objectives, inputs, picture)
-    networks: dict[nn.Module | None, Network] = {None: network}
+    ready = [_ready(mine, None, found.objectives, inputs, shape)]
     for other in _other_models(found.objectives):
         copied = stack.enter_context(private(other))
-        networks[other], _, _, more = _ready(copied, other, found.objectives, inputs, picture)
-        seen |= more
+        ready.append(_ready(copied, other, found.objectives, inputs, shape))
+    seen = {layer: output for one in ready for layer, output in one.named().items()}
     for objective in found.objectives:
         _check_value(objective, seen, picture)
-    return Prepared(found, Networks(networks), order, runs_on, _behaviour(seen))
+    return Prepared(found, ready, inputs)
 
 
 def _ready(
-    mine: Any,
+    mine: Private,
     model: nn.Module | None,
     objectives: Sequence[Objective],
     inputs: Any,
-    picture: torch.Tensor,
-) -> tuple[Network, list[str], str, dict[Any, torch.Tensor]]:
-    """A network that has shown that it works, the order of its layers, and what they said."""
+    shape: tuple[int, ...],
+) -> Ready:
     network = Network(mine.model, layers_in(model, objectives), inputs)
     kept = {module_and_call(layer)[0] for layer in network.layers}
     with found_pairs(mine.model, kept) as pairs:
-        seen = probed(network, inputs, tuple(picture.shape[1:]))
-    named = {(layer if model is None else OtherLayer(model, layer)): seen[layer] for layer in seen}
-    if not mine.is_copy:
-        return network, list(seen), ORIGINAL, named
-    network, said = quickened(network, pairs, inputs, seen)
-    return network, list(seen), said, named
+        seen = probed(network, inputs, shape)
+    return Ready(model, network, pairs, seen, mine.is_copy)
 
 
 def _check_value(objective: Objective, seen: Outputs, picture: torch.Tensor) -> None:
@@ -118,8 +146,3 @@ def _check_value(objective: Objective, seen: Outputs, picture: torch.Tensor) -> 
 def _other_models(objectives: Sequence[Objective]) -> list[nn.Module]:
     layers = [layer for objective in objectives for layer in objective.layers]
     return list(dict.fromkeys(x.model for x in layers if isinstance(x, OtherLayer)))
-
-
-def _behaviour(seen: dict[Any, torch.Tensor]) -> list[str]:
-    values = [output.detach().double() for output in seen.values()]
-    return [f"{v.mean().item():.4g} {v.std(correction=0).item():.4g}" for v in values]

@@ -102,7 +102,7 @@ class Renderer:
                 raise
         with torch.no_grad():
             images = self.parametrization.image(watch.last_good(numbers))
-            reached, fresh = self._reached(images, jobs, labels)
+            reached, fresh = self.reached(images, jobs)
         sound = watch.report(labels, reached)
         counts = [job.size for job in jobs]
         columns = [part.cpu().split(counts) for part in (images, reached, fresh, sound)]
@@ -157,11 +157,12 @@ class Renderer:
         ]
         return torch.cat(values)
 
-    def _reached(
-        self, images: torch.Tensor, jobs: Sequence[Job], labels: Sequence[str]
+    def reached(
+        self, images: torch.Tensor, jobs: Sequence[Job]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The measure of the clean pictures, and its mean over fresh robust transforms."""
         measures = [job.measure for job in jobs]
+        labels = [label for job in jobs for label in job.labels()]
         views = Views(self, labels, "fresh", FRESH, TRANSFORMS["robust"])
         fresh = [self._values(views(images, i), images, jobs, measures) for i in range(FRESH)]
         clean = self._values(on_grey(images, self.parametrization.alpha), images, jobs, measures)

@@ -11,11 +11,10 @@ import xarray as xr
 from nbcorr.recording.arrays import neuron_coords
 from nbcorr.visualization.jobs import Wanted
 from nbcorr.visualization.render import Pictures
+from nbcorr.visualization.shelf import Made
 
 NO_EXEMPLARS = "none given; exemplars=nc.exemplars(model, data, neurons) puts them beside"
 NOT_OF_NEURONS = "none: these objectives are no neurons, which nc.exemplars are of"
-
-Made = dict[tuple[int, str], Pictures]
 
 
 def labelled(
@@ -32,9 +31,7 @@ def labelled(
     attrs : dict
         What made them.
     """
-    kinds = dict.fromkeys(kind for _, kind in made)
-    places = range(len(wanted.objectives))
-    kept = [p for p in places if all((p, kind) in made for kind in kinds)]
+    kinds, kept = _whole(made)
     over = "objective" if wanted.neurons is None else "neuron"
     dataset = xr.Dataset(coords=_coords(wanted, kept), attrs=attrs)
     for kind in kinds:
@@ -42,6 +39,17 @@ def labelled(
     if wanted.neurons is None:
         return dataset.assign_attrs(exemplars=NOT_OF_NEURONS)
     return _beside(dataset, [wanted.neurons[p] for p in kept], exemplars)
+
+
+def _whole(made: Made) -> tuple[list[str], list[int]]:
+    """The kinds of pictures, and what has all of them; else what has one, and that kind alone."""
+    kinds = list(dict.fromkeys(kind for _, kind in made))
+    places = sorted({place for place, _ in made})
+    kept = [place for place in places if all((place, kind) in made for kind in kinds)]
+    if kept:
+        return kinds, kept
+    first = kinds[0]
+    return [first], [place for place in places if (place, first) in made]
 
 
 def _coords(wanted: Wanted, kept: Sequence[int]) -> Any:

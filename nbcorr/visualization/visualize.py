@@ -5,35 +5,29 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import torch
 import xarray as xr
 from torch import nn
-from tqdm.auto import tqdm
 
 from nbcorr import __version__
 from nbcorr.network.allocator import keeping_freed_memory
 from nbcorr.network.hooks import device_and_dtype
 from nbcorr.network.names import unknown
 from nbcorr.network.wrappers import unwrapped
-from nbcorr.recording.content import fingerprint
-from nbcorr.visualization.jobs import Job
+from nbcorr.recording.content import code_hash, fingerprint, forward_hash, hooked_modules
+from nbcorr.visualization.engines import ENGINES, Engine, at_once, chunked, lucents_engine, rendered
 from nbcorr.visualization.parametrization import parametrization as parametrization_of
 from nbcorr.visualization.prepare import prepared
 from nbcorr.visualization.render import Renderer, on_grey
-from nbcorr.visualization.results import Made, labelled
+from nbcorr.visualization.results import labelled
+from nbcorr.visualization.shelf import Shelf, cache_of
 from nbcorr.visualization.transforms import TRANSFORMS
 
 OBJECTIVE = "mean activation over positions"
 SPECTRAL = ("fourier", "maco")
-
-# Pixels of the pictures optimised together on a CPU: beyond, memory costs more than is gained.
-PIXELS_AT_ONCE = 4 * 224 * 224
-MOST_AT_ONCE = 64
-
-Numbered = tuple[int, Job]
+KEPT = "none: all pictures were kept"
 
 
 def visualize(
@@ -53,6 +47,8 @@ def visualize(
     exemplars: xr.Dataset | None = None,
     learning_rate: float | None = None,
     batch_size: int | None = None,
+    cache: Any = None,
+    engine: str = "nbcorr",
     seed: int = 0,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -97,6 +93,12 @@ def visualize(
     batch_size : int, optional
         Images optimised at once. A picture does not depend on the others beyond rounding. None: by
         the size of the image.
+    cache : None, False, path or PictureCache
+        Pictures made before are taken from here and new ones kept: None, in the user's folder of
+        caches; False, nowhere. A model with hooks on it, and pictures there was a warning of, are
+        left out.
+    engine : {"nbcorr", "lucent"}
+        What makes the pictures; ``"lucent"``, from the extra of this name, is the library.
     seed : int
     progress : bool
         Show a bar. Ctrl-C ends the work with the pictures so far.
@@ -144,103 +146,66 @@ def visualize(
     """
     model = unwrapped(model)
     size = _checked_shape(shape)
-    _check_arguments(transforms, steps=steps, batch_size=batch_size, diverse=diverse)
+    _check_arguments(transforms, engine, steps=steps, batch_size=batch_size, diverse=diverse)
+    if engine == "lucent":
+        _check_lucents(size, alpha, statistics)
     device, _ = device_and_dtype(model)
+    learnt = _learnt(statistics, parametrization)
     given = preprocess or (lambda images: images)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(keeping_freed_memory(device))
         numbers = parametrization_of(
-            parametrization,
-            size,
-            device,
-            alpha=alpha,
-            bounds=bounds,
-            **_learnt(statistics, parametrization),
+            parametrization, size, device, alpha=alpha, bounds=bounds, **learnt
         )
         start = numbers.start(torch.Generator().manual_seed(0))[None].requires_grad_()
         ready = prepared(stack, model, neurons, on_grey(numbers.image(start), alpha), given)
-        renderer = Renderer(
-            networks=ready.networks,
-            parametrization=numbers,
-            preprocess=given,
-            transform=transforms,
-            steps=steps,
-            learning_rate=numbers.learning_rate if learning_rate is None else learning_rate,
-            seed=seed,
+        rate = numbers.learning_rate if learning_rate is None else learning_rate
+        shelf = Shelf(
+            None if hooked_modules(model) else cache_of(cache),
+            model=[fingerprint(model), forward_hash(model), ready.behaviour()],
+            input=[*size, alpha, str(device), parametrization, _arrays(learnt), _arrays(bounds)],
+            way=[engine, steps, transforms, rate, seed, code_hash(preprocess), __version__],
         )
-        at_once = batch_size or _at_once(size, device)
         jobs = ready.wanted.jobs(negative=negative, diverse=diverse, alpha=alpha)
-        made, complete = _render(renderer, _chunks(jobs, ready.order, at_once), progress)
+        made, left = shelf.sorted(jobs)
+        complete, runs_on = True, KEPT
+        if left:
+            networks, runs_on = ready.networks(quick=engine == "nbcorr")
+            renderer = Renderer(networks, numbers, given, transforms, steps, rate, seed)
+            render: Engine = renderer.render
+            room = batch_size or at_once(size, device)
+            if engine == "lucent":
+                render, room = lucents_engine(model, renderer, parametrization), 1
+            chunks = chunked(left, list(ready.ready[0].seen), room)
+            complete = rendered(render, chunks, steps, made, shelf, progress)
     attrs = {
         "model": type(model).__name__,
         "fingerprint": fingerprint(model),
         "objective": OBJECTIVE,
         "steps": steps,
-        "parametrization": parametrization,
-        "transforms": transforms,
-        "learning_rate": renderer.learning_rate,
+        "parametrization": parametrization if len(size) == 3 else "vector",
+        "transforms": transforms if len(size) == 3 else "none",
+        "learning_rate": rate,
         "seed": seed,
-        "runs_on": ready.runs_on,
+        "engine": engine,
+        "runs_on": runs_on,
         "interrupted": int(not complete),
         "nbcorr_version": __version__,
     }
     return labelled(ready.wanted, made, exemplars, attrs)
 
 
-def _render(
-    renderer: Renderer, chunks: Sequence[Sequence[Numbered]], progress: bool
-) -> tuple[Made, bool]:
-    """The pictures that were made, and whether all were made to the end."""
-    made: Made = {}
-    total = renderer.steps * sum(job.size for chunk in chunks for _, job in chunk)
-    with tqdm(total=total, desc="visualize", leave=False, disable=not progress) as bar:
-        for chunk in chunks:
-            jobs = [job for _, job in chunk]
-            advance = partial(bar.update, sum(job.size for job in jobs))
-            try:
-                pictures, complete = renderer.render(jobs, advance)
-            except KeyboardInterrupt:
-                if not made:
-                    raise
-                return made, False
-            keys = [(place, job.kind) for place, job in chunk]
-            made.update(zip(keys, pictures, strict=True))
-            if not complete:
-                return made, False
-    return made, True
-
-
-def _chunks(
-    jobs: Sequence[Sequence[Job]], order: Sequence[str], at_once: int
-) -> list[list[Numbered]]:
-    """The jobs in batches, those of early layers together: their forward passes end early.
-
-    The pictures of one job stay together, and so do those of one objective where they fit.
-    """
-    depth = {layer: place for place, layer in enumerate(order)}
-
-    def deepest(place: int) -> int:
-        layers = jobs[place][0].objective.layers
-        return max((depth.get(layer, -1) for layer in layers if isinstance(layer, str)), default=-1)
-
-    chunks: list[list[Numbered]] = []
-    room = 0
-    for place in sorted(range(len(jobs)), key=deepest):
-        for job in jobs[place]:
-            if job.size > room:
-                chunks.append([])
-                room = at_once
-            chunks[-1].append((place, job))
-            room -= job.size
-    return chunks
-
-
-def _at_once(shape: tuple[int, ...], device: torch.device) -> int:
-    if device.type != "cpu" or len(shape) == 1:
-        return MOST_AT_ONCE
-    return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // (shape[1] * shape[2])))
+def _arrays(values: Any) -> Any:
+    """Whatever numbers were given, as what a key can be made of."""
+    if isinstance(values, dict):
+        return {name: _arrays(value) for name, value in values.items()}
+    if isinstance(values, xr.DataArray):
+        return [values.values, *(coord.values for coord in values.coords.values())]
+    if isinstance(values, tuple | list):
+        return [_arrays(value) for value in values]
+    return values
 
 
 def _learnt(statistics: xr.Dataset | None, parametrization: str) -> dict[str, Any]:
@@ -270,7 +235,18 @@ def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
-def _check_arguments(transforms: str, **counts: int | None) -> None:
+def _check_lucents(shape: tuple[int, ...], alpha: bool, statistics: xr.Dataset | None) -> None:
+    """That the library has what was asked for."""
+    for asked, what in ((alpha, "alpha"), (statistics is not None, "statistics")):
+        if asked:
+            raise ValueError(f"engine='lucent' has no {what}=; expected engine='nbcorr'")
+    if len(shape) == 1:
+        raise ValueError(f"engine='lucent' makes images; shape is {shape}, that of a vector")
+
+
+def _check_arguments(transforms: str, engine: str, **counts: int | None) -> None:
+    if engine not in ENGINES:
+        raise ValueError(unknown("engine", engine, ENGINES))
     if transforms not in TRANSFORMS:
         raise ValueError(unknown("transforms", transforms, TRANSFORMS))
     for name, count in counts.items():

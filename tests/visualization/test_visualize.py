@@ -11,7 +11,7 @@ from torch import nn
 import nbcorr as nc
 from tests.visualization.nets import Reused, reused
 
-QUICK = {"steps": 24, "progress": False}
+QUICK = {"steps": 24, "progress": False, "cache": False}
 
 
 def planted(template: np.ndarray, kind: str) -> nn.Module:
