@@ -47,7 +47,8 @@ def dictionary(
     xarray.Dataset
         ``top_unit(y, x, rank)`` and its ``top_value(y, x, rank)``, the largest first;
         ``strength(y, x)``, the length of the activation vector there, or the sum of the
-        attributions; and all that it was taken from, ``activation`` or ``attribution(neuron, y, x)``. float32.
+        attributions; and all that it was taken from, ``activation`` or
+        ``attribution(neuron, y, x)``. float32.
 
     Raises
     ------

@@ -15,7 +15,7 @@ import xarray as xr
 from nbcorr.network.neurons import parse_neurons
 from nbcorr.notebook.interfaces.icons import Icons
 
-STATIC = Path(__file__).parents[2] / "static"
+STATIC: Path = Path(__file__).parents[2] / "static"
 #: Steps of pictures made from within a widget: small, quick, enough to tell neurons apart.
 STEPS = 64
 

@@ -48,6 +48,12 @@ class Icons:
         self._exemplars: dict[Neuron, xr.Dataset] = {}
         self.add(pictures, exemplars)
 
+    def of(self, neurons: Sequence[Neuron]) -> Icons:
+        """The same pictures, of other neurons."""
+        other = Icons(neurons, None, None, self._model, self._shape, self._preprocess)
+        other._pictures, other._exemplars = self._pictures, self._exemplars
+        return other
+
     @property
     def labels(self) -> list[str]:
         """The neurons as people write them."""

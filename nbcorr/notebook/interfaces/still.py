@@ -57,3 +57,18 @@ def draw_neurons(axes: Sequence[Any], icons: Icons, shown: Sequence[tuple[Neuron
 def plain(text: str) -> str:
     """Text in which matplotlib finds no formula."""
     return text.replace("$", r"\$")
+
+
+def draw_heat(
+    axes: Any,
+    values: np.ndarray,
+    image: tuple[int, ...],
+    colour: tuple[int, int, int] = (213, 94, 0),
+) -> None:
+    """Numbers over the picture that was drawn there: in the colour, blue where negative."""
+    largest = float(np.abs(values).max()) or 1.0
+    rgba = np.zeros((*values.shape, 4))
+    rgba[..., :3] = np.where(values[..., None] < 0, (0, 114, 178), colour) / np.float64(255)
+    rgba[..., 3] = 0.84 * np.abs(values) / largest
+    extent = (-0.5, image[1] - 0.5, image[0] - 0.5, -0.5)
+    axes.imshow(rgba, extent=extent, interpolation="nearest")

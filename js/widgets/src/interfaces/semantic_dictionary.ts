@@ -87,7 +87,7 @@ function render({ model, el }: View): () => void {
   framed(
     el,
     "Semantic dictionary",
-    head("Semantic dictionary", content.layer, content.model),
+    head("Semantic dictionary", `layer ${content.layer}`, content.model),
     h("div", { class: "body" }, map.element, h("div", { class: "side" }, where, cards.element)),
     notes.element,
   );

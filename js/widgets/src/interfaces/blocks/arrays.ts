@@ -59,6 +59,12 @@ export class Maps {
     this.largest = unpacked(packed.largest).values;
   }
 
+  /** One number of one map. */
+  at(index: number, place: number): number {
+    const step = (this.largest[index] ?? 0) / 127;
+    return ((this.steps[index * this.rows * this.columns + place] ?? 128) - 128) * step;
+  }
+
   get(index: number): Float32Array {
     const size = this.rows * this.columns;
     const step = (this.largest[index] ?? 0) / 127;

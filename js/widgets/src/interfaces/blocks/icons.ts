@@ -59,6 +59,11 @@ export class Icons {
     return h("span", { class: "exemplars" }, ...images);
   }
 
+  firstExemplar(neuron: number): HTMLElement | null {
+    const index = this.content.exemplar[neuron]?.[0];
+    return index === undefined ? null : painted(this.exemplars, index, "icon");
+  }
+
   label(neuron: number): string {
     return this.labels[neuron] ?? "";
   }
