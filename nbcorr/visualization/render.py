@@ -103,7 +103,9 @@ class Renderer:
         with torch.no_grad():
             images = self.parametrization.image(watch.last_good(numbers))
             reached, fresh = self.reached(images, jobs)
-        sound = watch.report(labels, reached)
+        # Nothing is what an image that minimises is to bring about.
+        quiet = [job.kind == "negative" for job in jobs for _ in range(job.size)]
+        sound = watch.report(labels, (reached > 0) | torch.tensor(quiet, device=reached.device))
         counts = [job.size for job in jobs]
         columns = [part.cpu().split(counts) for part in (images, reached, fresh, sound)]
         made = [

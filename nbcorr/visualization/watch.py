@@ -54,15 +54,20 @@ class Watch:
         """The numbers, those of pictures that lost their gradient as they last were with one."""
         return torch.where(_like(self._healthy, numbers), numbers.detach(), self._good)
 
-    def report(self, labels: Sequence[str], reached: torch.Tensor) -> torch.Tensor:
-        """Warn of pictures that were stopped, and of silent ones: no gradient and no activation.
+    def report(self, labels: Sequence[str], responds: torch.Tensor) -> torch.Tensor:
+        """Warn of pictures that were stopped, and of those without a gradient or a response.
+
+        Parameters
+        ----------
+        labels : sequence of str, length n
+        responds : torch.Tensor, bool, shape (n,)
 
         Returns
         -------
         torch.Tensor, bool, shape (n,)
             Which pictures there is nothing to be said of.
         """
-        silent = (self._silent & (reached <= 0)).tolist()
+        silent = (self._silent & ~responds).tolist()
         said = {}
         for row, (label, step) in enumerate(zip(labels, self._healthy_steps.tolist(), strict=True)):
             if step < self.steps:
