@@ -69,10 +69,15 @@ class Prepared(NamedTuple):
             said.append(what)
         return Networks(networks), said[0]
 
-    def behaviour(self) -> list[str]:
-        """A few numbers of what every layer says of one picture."""
-        outputs = [o.detach().double() for one in self.ready for o in one.seen.values()]
-        return [f"{o.mean().item():.4g} {o.std(correction=0).item():.4g}" for o in outputs]
+    def behaviour(self) -> dict[Layer, str]:
+        """Two numbers of what every layer says of one picture."""
+        seen = {
+            layer: o.detach().double() for one in self.ready for layer, o in one.named().items()
+        }
+        return {
+            layer: f"{output.mean().item():.4g} {output.std(correction=0).item():.4g}"
+            for layer, output in seen.items()
+        }
 
 
 def prepared(

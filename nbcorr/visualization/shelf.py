@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from nbcorr.visualization.cache import PictureCache, picture_key
 from nbcorr.visualization.jobs import Job
+from nbcorr.visualization.objective import Layer
 from nbcorr.visualization.render import Pictures
 
 Numbered = tuple[int, Job]
@@ -23,12 +24,16 @@ class Shelf:
     ----------
     cache : PictureCache or None
         None: nothing is kept.
+    behaviour : mapping of layer to str
+        What tells that a layer does as it did: what it calls by name leaves no other trace.
     what : Any
-        All that a picture depends on, but for its objective.
+        All else that a picture depends on, but for its objective.
     """
 
-    def __init__(self, cache: PictureCache | None, **what: Any) -> None:
-        self._cache, self._what = cache, what
+    def __init__(
+        self, cache: PictureCache | None, behaviour: Mapping[Layer, str], **what: Any
+    ) -> None:
+        self._cache, self._behaviour, self._what = cache, behaviour, what
 
     def get(self, job: Job) -> Pictures | None:
         """The pictures of a job, if they are there."""
@@ -59,7 +64,9 @@ class Shelf:
 
     def _key(self, job: Job) -> str:
         objectives = [job.objective.key(), job.measure.key()]
-        return picture_key(objectives=objectives, labels=job.labels(), **self._what)
+        behaviour = [self._behaviour[layer] for layer in job.objective.layers]
+        labels = job.labels()
+        return picture_key(objectives=objectives, labels=labels, behaviour=behaviour, **self._what)
 
 
 def cache_of(cache: Any) -> PictureCache | None:

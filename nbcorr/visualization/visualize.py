@@ -164,7 +164,8 @@ def visualize(
         rate = numbers.learning_rate if learning_rate is None else learning_rate
         shelf = Shelf(
             None if hooked_modules(model) else cache_of(cache),
-            model=[fingerprint(model), forward_hash(model), ready.behaviour()],
+            ready.behaviour(),
+            model=[fingerprint(model), forward_hash(model)],
             input=[*size, alpha, str(device), parametrization, _arrays(learnt), _arrays(bounds)],
             way=[engine, steps, transforms, rate, seed, code_hash(preprocess), __version__],
         )
