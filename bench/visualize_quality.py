@@ -4,10 +4,11 @@ Random channels of a middle layer of EfficientNet-lite0, all tools at equal step
 
 reached   the largest activation of the picture relative to that of the best of all photograph
           crops; clean, and under views that nobody optimised for. Clean alone rewards noise.
-2AFC      of two crops of photographs that no exemplar comes from, one of the tenth that drives the
-          neuron most and one of the tenth that drives it least: how often is the first the one
-          that is more like the picture (share of all such pairs)? Judged by cosines of the last
-          block's pooled outputs, a machine in the place of people: a later layer of the same net.
+2AFC      of two crops that are no exemplars, one of the tenth that drives the neuron most (the mean
+          over positions) and one of the tenth that drives it least: how often is the first the one that is more like the
+          picture (share of all such pairs)? Judged by cosines of the last block's pooled outputs,
+          a machine in the place of people: a later layer of the same net. Once the crops come
+          from the photographs that exemplars come from, once from others, which is harder.
 transfer  pictures of the ten classes of a digit net, shown to two nets trained from other seeds:
           the probability of the class.
 
@@ -52,12 +53,13 @@ OURS = {
 
 
 class Photos:
-    """Crops of photographs, one half of the photographs to choose exemplars from, one to ask about.
+    """Crops of photographs.
 
     Attributes
     ----------
     images : tensor, shape (n, 3, size, size)
-    asked : tensor of bool, shape (n,)
+    asked : dict of tensor of bool, shape (n,)
+        Those that are asked about, in two ways; exemplars are among the others.
     """
 
     def __init__(self, size: int) -> None:
@@ -67,14 +69,13 @@ class Photos:
         from nbcorr import zoo
 
         data = zoo.photos(N_CROPS, size)
-        names = np.unique(data["photo"].values)
         self.images = torch.as_tensor(data["image"].values)
-        self.asked = torch.as_tensor(np.isin(data["photo"].values, names[::2]))
-
-    @property
-    def known(self) -> torch.Tensor:
-        """Those exemplars come from."""
-        return self.images[~self.asked]
+        names = data["photo"].values
+        draws = torch.rand(N_CROPS, generator=torch.Generator().manual_seed(0))
+        self.asked = {
+            "same photographs": draws < 0.5,
+            "other photographs": torch.as_tensor(np.isin(names, np.unique(names)[::2])),
+        }
 
 
 # Pictures
@@ -90,7 +91,7 @@ def pictures_of_all(
     from nbcorr.visualization.colours import image_statistics
 
     size = photos.images.shape[-1]
-    statistics = image_statistics(photos.known)
+    statistics = image_statistics(photos.images)
     found = {}
     for name, options in OURS.items():
         learnt = {"statistics": statistics} if "maco" in name else {}
@@ -188,24 +189,26 @@ def told(
     import _visualizers as v
     import numpy as np
 
-    activation = v.activations(network, layer, photos.images, "max")[:, list(units)]
+    # By what pictures are made for: the largest position favours crops of high contrast.
+    activation = v.activations(network, layer, photos.images)[:, list(units)]
     encode = encoder(network, photos)
-    known, asked = encode(photos.images[~photos.asked]), encode(photos.images[photos.asked])
-    order = activation[~photos.asked].argsort(0, descending=True)
-    codes = {name: [code[None] for code in encode(images)] for name, images in pictures.items()}
-    for count in (1, EXEMPLARS):
-        name = "best exemplar" if count == 1 else f"{count} exemplars"
-        codes[name] = [known[order[:count, at]] for at in range(len(units))]
-    for name, of_units in codes.items():
-        shares = np.array(
-            [
-                share_right(asked @ code.T, activation[photos.asked, at])
-                for at, code in enumerate(of_units)
-            ]
-        )
-        low, high = v.interval(shares)
-        how = f"{len(units)} channels, 95 % interval {low:.2f} to {high:.2f}; chance .5"
-        figures.add(f"2AFC, {name}", shares.mean(), None, how)
+    crops = encode(photos.images)
+    shown = {name: encode(images)[:, None] for name, images in pictures.items()}
+    for whose, asked in photos.asked.items():
+        order = activation[~asked].argsort(0, descending=True)
+        for count in (1, EXEMPLARS):
+            name = "best exemplar" if count == 1 else f"{count} exemplars"
+            shown[name] = crops[~asked][order[:count].T]
+        for name, codes in shown.items():
+            shares = np.array(
+                [
+                    share_right(crops[asked] @ code.T, activation[asked, at])
+                    for at, code in enumerate(codes)
+                ]
+            )
+            low, high = v.interval(shares)
+            how = f"{len(units)} channels, 95 % interval {low:.2f} to {high:.2f}; chance .5"
+            figures.add(f"2AFC, {whose}, {name}", shares.mean(), None, how)
 
 
 def encoder(network: Any, photos: Photos) -> Callable[[torch.Tensor], torch.Tensor]:
