@@ -4,11 +4,12 @@ Random channels of a middle layer of EfficientNet-lite0, all tools at equal step
 
 reached   the largest activation of the picture relative to that of the best of all photograph
           crops; clean, and under views that nobody optimised for. Clean alone rewards noise.
-2AFC      of two crops that are no exemplars, one of the tenth that drives the neuron most (the mean
-          over positions) and one of the tenth that drives it least: how often is the first the one that is more like the
-          picture (share of all such pairs)? Judged by cosines of the last block's pooled outputs,
-          a machine in the place of people: a later layer of the same net. Once the crops come
-          from the photographs that exemplars come from, once from others, which is harder.
+2AFC      of two crops that are no exemplars, one of the tenth that drives the neuron most (by the
+          mean over positions) and one of the tenth that drives it least: how often is the first
+          the one that is more like the picture (share of all such pairs)? Judged by cosines of
+          the last block's pooled outputs, a machine in the place of people: a later layer of the
+          same net. Once the crops come from the photographs that exemplars come from, once from
+          others, which is harder.
 transfer  pictures of the ten classes of a digit net, shown to two nets trained from other seeds:
           the probability of the class.
 
@@ -238,6 +239,7 @@ def share_right(similarity: torch.Tensor, activation: torch.Tensor) -> float:
 
 def transfer(figures: Figures, steps: int) -> None:
     import _visualizers as v
+    import numpy as np
     import torch
 
     from nbcorr import zoo
@@ -252,15 +254,14 @@ def transfer(figures: Figures, steps: int) -> None:
         )
         for name in ("none", "crop", "robust")
     }
-    theirs = [
-        render_lucent(first, (layer, digit), shape=(1, size, size), steps=steps).images
-        for digit in range(10)
-    ]
-    pictures["lucent"] = torch.stack([torch.as_tensor(x[0]).permute(2, 0, 1) for x in theirs])
+    for transforms in ("none", "robust"):
+        options = {"shape": (1, size, size), "steps": steps, "transforms": transforms}
+        theirs = [render_lucent(first, (layer, digit), **options).images for digit in range(10)]
+        pictures[f"lucent, {transforms}"] = torch.as_tensor(np.concatenate(theirs)).movedim(-1, 1)
     real = zoo.digits("test").isel(sample=slice(300))
     how = "probability of the class, two nets of other seeds, ten pictures"
     for name, images in pictures.items():
-        label = name if name == "lucent" else f"ours, {name}"
+        label = name if name.startswith("lucent") else f"ours, {name}"
         value = probability(others, images, torch.arange(10))
         figures.add(f"transfer across seeds, {label}", value, None, how)
     labels = torch.as_tensor(real["label"].values).long()
