@@ -8,6 +8,14 @@ from .description.describe import describe as describe
 from .network.ablation import ablate as ablate
 from .network.layers import layers as layers
 from .notebook.explore import explore as explore
+from .notebook.interfaces.activation_atlas import ActivationAtlas as ActivationAtlas
+from .notebook.interfaces.activation_grid import ActivationGrid as ActivationGrid
+from .notebook.interfaces.caricature import Caricature as Caricature
+from .notebook.interfaces.channel_attribution import ChannelAttribution as ChannelAttribution
+from .notebook.interfaces.neuron_groups import NeuronGroups as NeuronGroups
+from .notebook.interfaces.semantic_dictionary import SemanticDictionary as SemanticDictionary
+from .notebook.interfaces.spatial_attribution import SpatialAttribution as SpatialAttribution
+from .notebook.interfaces.sprite_sheet import SpriteSheet as SpriteSheet
 from .notebook.report import report as report
 from .recording.arrays import from_arrays as from_arrays
 from .recording.exemplars import exemplars as exemplars
@@ -16,8 +24,15 @@ from .recording.opening import save_recording as save_recording
 from .recording.record import record as record
 from .recording.watch import watch as watch
 from .selectivity.index import selectivity as selectivity
+from .visualization import objectives as objectives
+from .visualization.atlas import activation_atlas as activation_atlas
 from .visualization.attribute import attribute as attribute
+from .visualization.caricature import caricature as caricature
+from .visualization.colours import image_statistics as image_statistics
 from .visualization.factorize import factorize as factorize
+from .visualization.grid import activation_grid as activation_grid
+from .visualization.responses import responses as responses
+from .visualization.sprites import sprites as sprites
 from .visualization.visualize import visualize as visualize
 
 __version__: str

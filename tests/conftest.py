@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,18 @@ import xarray as xr
 from torch import nn
 
 import nbcorr as nc
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Pictures that tests make are not kept in the user's cache, nor taken from there."""
+    with pytest.MonkeyPatch.context() as patch:
+        usual = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+        # Where Playwright has put a browser.
+        if "PLAYWRIGHT_BROWSERS_PATH" not in os.environ:
+            patch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(Path(usual) / "ms-playwright"))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

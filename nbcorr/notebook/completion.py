@@ -186,6 +186,12 @@ def _controls(session: Session, model: str | None) -> Iterable[str]:
     return [*CONTROLS, "none"]
 
 
+def _parametrizations(session: Session, model: str | None) -> Iterable[str]:
+    from nbcorr.visualization.parametrization import PARAMETRIZATIONS
+
+    return PARAMETRIZATIONS
+
+
 def _transforms(session: Session, model: str | None) -> Iterable[str]:
     from nbcorr.visualization.transforms import TRANSFORMS
 
@@ -214,4 +220,7 @@ _VALUES: dict[str, Callable[[Session, str | None], Iterable[str]]] = {
     "corrections": lambda session, model: ["bh", "by"],
     "orders": _orders,
     "transforms": _transforms,
+    "parametrizations": _parametrizations,
+    "engines": lambda session, model: ["nbcorr", "lucent"],
+    "projections": lambda session, model: ["auto", "umap", "pca"],
 }

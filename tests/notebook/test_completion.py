@@ -13,7 +13,8 @@ __all__ = ["attached", "recorded", "shell", "trained"]
 
 SUBCOMMANDS = [
     *("attach", "layers", "record", "correlate", "probe", "top", "exemplars"),
-    *("render", "explore", "report", "status", "detach"),
+    *("render", "dictionary", "groups", "atlas", "responses"),
+    *("explore", "report", "status", "detach"),
 ]
 
 
@@ -28,9 +29,10 @@ def offered(shell, line: str) -> list[str]:
 
 def test_subcommands(shell):
     assert offered(shell, "%neurcorr ") == [*SUBCOMMANDS, "--help"]
-    assert offered(shell, "%neurcorr re") == ["record", "render", "report"]
-    assert offered(shell, "x = %neurcorr re") == ["record", "render", "report"]
-    assert offered(shell, "a = 1\nif a:\n    %neurcorr re") == ["record", "render", "report"]
+    beginning = ["record", "render", "responses", "report"]
+    assert offered(shell, "%neurcorr re") == beginning
+    assert offered(shell, "x = %neurcorr re") == beginning
+    assert offered(shell, "a = 1\nif a:\n    %neurcorr re") == beginning
 
 
 def test_options(attached):
@@ -140,4 +142,4 @@ def test_paths_are_left_to_ipython(shell, tmp_path, monkeypatch):
 def test_other_lines_are_left_alone(attached):
     assert "record" not in offered(attached, "re")
     attached.ok("%unload_ext nbcorr")
-    assert offered(attached, "%neurcorr re") != ["record", "render", "report"]
+    assert offered(attached, "%neurcorr re") != ["record", "render", "responses", "report"]

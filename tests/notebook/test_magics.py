@@ -23,7 +23,8 @@ __all__ = ["attached", "recorded", "shell", "trained"]
 
 SUBCOMMANDS = [
     *("attach", "layers", "record", "correlate", "top", "exemplars"),
-    *("render", "explore", "report", "status", "detach"),
+    *("render", "dictionary", "groups", "atlas", "responses"),
+    *("explore", "report", "status", "detach"),
 ]
 
 

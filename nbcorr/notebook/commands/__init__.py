@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from nbcorr.notebook.commands import attaching, verbs
+from nbcorr.notebook.commands import attaching, seeing, verbs
 from nbcorr.notebook.commands.calls import Call
 from nbcorr.notebook.commands.parsing import Parser
 from nbcorr.notebook.commands.session import Session
@@ -181,9 +181,70 @@ def _render(p: Parser) -> None:
         completes="transforms",
         help="robust, crop (keeps single pixels) or none (default: robust)",
     )
+    p.add(
+        "--parametrization",
+        completes="parametrizations",
+        help="fourier, pixel, maco or cppn (default: fourier)",
+    )
+    p.add("--negative", action="store_true", default=None, help="also what they answer to least")
+    p.add("--diverse", type=int, metavar="N", help="also so many different ones each (default: 1)")
+    p.add("--engine", completes="engines", help="nbcorr or lucent (default: nbcorr)")
     p.add("--seed", type=int, help="(default: 0)")
     _model_option(p)
     _name(p, "visualizations")
+
+
+def _dictionary(p: Parser) -> None:
+    _layer_of_an_image(p)
+    p.add("-k", type=int, help="neurons at each position (default: 4)")
+    _name(p, "dictionary")
+
+
+def _groups(p: Parser) -> None:
+    _layer_of_an_image(p)
+    p.add("-k", type=int, help="groups (default: 6)")
+    _name(p, "groups")
+
+
+def _atlas(p: Parser) -> None:
+    p.add("layer", metavar="LAYER", completes="layers", help="one with maps or patches")
+    p.add("--grid", type=int, help="cells along each side (default: 10)")
+    p.add("--steps", type=int, help="of each picture (default: 64)")
+    p.add("--projection", completes="projections", help="auto, umap or pca (default: auto)")
+    p.add("--preprocess", completes="variables", help="from images in 0..1 to the model's input")
+    p.add("--seed", type=int, help="(default: 0)")
+    p.add("--data", metavar="DATA", completes="variables", help="default: the attached")
+    _model_option(p)
+    _name(p, "atlas")
+
+
+def _responses(p: Parser) -> None:
+    _image_options(p)
+    _layers_option(p)
+    _model_option(p)
+    _name(p, "responses")
+
+
+def _layer_of_an_image(p: Parser) -> None:
+    p.add("layer", metavar="LAYER", completes="layers", help="one with maps or patches")
+    _image_options(p)
+    p.add(
+        "--target",
+        type=int,
+        nargs="+",
+        metavar="CLASS",
+        help="what is contributed to this class, or to the first rather than the second",
+    )
+    p.add("--preprocess", completes="variables", help="from images in 0..1 to the model's input")
+    _model_option(p)
+
+
+def _image_options(p: Parser) -> None:
+    p.add("--image", metavar="IMAGE", completes="variables", help="variable that holds one image")
+    p.add(
+        "--sample", type=int, default=0, metavar="N", help="else this one of the data (default: 0)"
+    )
+    p.add("--data", metavar="DATA", completes="variables", help="default: the attached")
 
 
 def _explore(p: Parser) -> None:
@@ -261,6 +322,10 @@ _TABLE: list[tuple[str, str, Callable[[Parser], None], Command]] = [
     ("top", "show the strongest correlates", _top, verbs.top),
     ("exemplars", "find the samples that drive neurons most", _exemplars, verbs.exemplars),
     ("render", "make the images that drive neurons most", _render, verbs.render),
+    ("dictionary", "ask a layer about each place of an image", _dictionary, seeing.dictionary),
+    ("groups", "find neurons that go together on an image", _groups, seeing.groups),
+    ("atlas", "map what a layer says of many images", _atlas, seeing.atlas),
+    ("responses", "find the neurons that respond to an image", _responses, seeing.responses),
     ("explore", "open the explorer", _explore, verbs.explore),
     ("report", "write one self-contained HTML page", _report, verbs.report),
     ("status", "say what is attached", _nothing, attaching.status),

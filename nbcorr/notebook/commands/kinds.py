@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+_INTERFACES = "nbcorr.notebook.interfaces"
+
 
 class Kind(NamedTuple):
     """How a kind is recognised, and how people are told what was expected."""
@@ -58,6 +60,22 @@ KINDS = {
     "visualizations": Kind(
         lambda v: _is_dataset(v, "image", {"neuron", "y", "x", "channel"}),
         "visualizations, as nc.visualize makes them",
+        "them",
+    ),
+    "dictionary": Kind(
+        lambda v: _is_instance(v, f"{_INTERFACES}.semantic_dictionary", "SemanticDictionary"),
+        "a semantic dictionary",
+    ),
+    "groups": Kind(
+        lambda v: _is_instance(v, f"{_INTERFACES}.neuron_groups", "NeuronGroups"), "neuron groups"
+    ),
+    "atlas": Kind(
+        lambda v: _is_dataset(v, "picture", {"row", "column"}),
+        "an atlas, as nc.activation_atlas makes it",
+    ),
+    "responses": Kind(
+        lambda v: _is_dataset(v, "activation", {"neuron"}),
+        "responses, as nc.responses makes them",
         "them",
     ),
     "explorer": Kind(

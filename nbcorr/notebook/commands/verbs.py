@@ -41,7 +41,7 @@ def record(args: Namespace, session: Session) -> Call:
         dtype=args.dtype,
         seed=args.seed,
     )
-    positional = [session.model(attachment), _data(args, session, attachment)]
+    positional = [session.model(attachment), data_of(args, session, attachment)]
     return Call("record", positional, options, "recording", args.name)
 
 
@@ -103,7 +103,7 @@ def exemplars(args: Namespace, session: Session) -> Call:
     attachment = session.attachment(args.model)
     model = session.model(attachment)
     neurons = _neurons(args, session, model)
-    positional = [model, _data(args, session, attachment), neurons]
+    positional = [model, data_of(args, session, attachment), neurons]
     options = given(k=args.k)
     return Call("exemplars", positional, options, "exemplars", args.name, _shows(None))
 
@@ -117,8 +117,12 @@ def render(args: Namespace, session: Session) -> Call:
     options = given(
         shape=_shape(args, session, attachment),
         steps=args.steps,
-        preprocess=session.variable(args.preprocess) if args.preprocess else None,
+        preprocess=preprocess_of(args, session),
         transforms=args.transforms,
+        parametrization=args.parametrization,
+        negative=args.negative,
+        diverse=args.diverse,
+        engine=args.engine,
         exemplars=exemplars,
         seed=args.seed,
     )
@@ -132,7 +136,7 @@ def explore(args: Namespace, session: Session) -> Call:
     recording = session.need("recording", args.recording, args.model)
     correlates = session.find("correlates", args.correlates, args.model)
     positional = [recording] if correlates is None else [recording, correlates]
-    options = _pictures(args, session)
+    options = pictures_of(args, session)
     if session.attached:
         attachment = session.attachment(args.model)
         model = session.model(attachment)
@@ -148,7 +152,7 @@ def report(args: Namespace, session: Session) -> Call:
     recording = session.need("recording", args.recording, args.model)
     correlates = session.need("correlates", args.correlates, args.model)
     positional = [args.path, recording, correlates]
-    return Call("report", positional, _pictures(args, session), "page", args.name)
+    return Call("report", positional, pictures_of(args, session), "page", args.name)
 
 
 def _say_sentence(result: Any) -> None:
@@ -176,7 +180,8 @@ def _variable(args: Namespace, session: Session, attachment: Attachment, role: s
     return session.variable(named) if named else session.used(attachment, role)
 
 
-def _data(args: Namespace, session: Session, attachment: Attachment) -> Ref:
+def data_of(args: Namespace, session: Session, attachment: Attachment) -> Ref:
+    """The data this line names, else the attached."""
     data = _variable(args, session, attachment, "data")
     if data is None:
         name = attachment.variables["model"]
@@ -258,7 +263,13 @@ def _image_shape(data: Ref | None) -> tuple[int, ...] | None:
     return shape[1:] if len(shape) == 4 else None
 
 
-def _pictures(args: Namespace, session: Session) -> dict[str, Ref]:
+def preprocess_of(args: Namespace, session: Session) -> Ref | None:
+    """The function that brings images to the model's input, where this line names one."""
+    return session.variable(args.preprocess) if args.preprocess else None
+
+
+def pictures_of(args: Namespace, session: Session) -> dict[str, Ref]:
+    """The latest exemplars and visualisations of the model."""
     return given(
         exemplars=session.find("exemplars", None, args.model),
         visualizations=session.find("visualizations", None, args.model),
