@@ -35,6 +35,10 @@ def relative_performance(recording: xr.Dataset) -> xr.DataArray:
     """
     _check_answers(recording)
     recording = with_relative_performance(recording)
+    if "relative_performance" not in recording.coords:
+        raise ValueError(
+            "label, prediction and baseline are not all text or all numbers; expected one kind"
+        )
     signal = recording["relative_performance"]
     if not signal.any():
         table = outcomes(recording)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from nbcorr.network.hooks import output_parts
 from nbcorr.network.layers import call_label, module_and_call, resolve_layers
 from nbcorr.network.names import unknown
 from nbcorr.network.neurons import neuron_label
 from nbcorr.network.tokens import Tokens, as_map
-from nbcorr.network.units import governor, unit_axis
+from nbcorr.network.units import Governor, governor, unit_axis
 from nbcorr.network.wrappers import named_modules
+from nbcorr.recording.answers import possible_scores
 from nbcorr.recording.exemplars import check_units
 
 Position = tuple[int, int] | str | None
@@ -97,12 +97,9 @@ def class_scores(output: Any) -> torch.Tensor:
     ValueError
         If there are none, or several tensors could be the scores.
     """
-    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    parts = [output if named is None else named]
-    if not isinstance(parts[0], torch.Tensor):
-        parts = [part for part in output_parts(output) if isinstance(part, torch.Tensor)]
+    parts = possible_scores(output)
     scores = [part for part in parts if part.ndim == 2 or (part.ndim == 1 and len(parts) == 1)]
-    if len(scores) != 1 or hasattr(output, "last_hidden_state"):
+    if len(scores) != 1:
         shapes = ", ".join(str(tuple(part.shape)) for part in parts) or "no tensor"
         raise ValueError(
             f"the model gave {shapes}; expected one tensor of class scores, shape "
@@ -181,22 +178,21 @@ def _of_layer(model: nn.Module, layer: str, unit: int | None, position: Position
     label = layer if unit is None else neuron_label(layer, unit)
     if position is not None:
         label += f" at {'each position' if position == 'each' else position}"
-    module = governor(model, module_and_call(layer)[0])
-    return Target(
-        label, layer, partial(_activation, module=module, layer=layer, unit=unit, position=position)
-    )
+    decides = governor(model, module_and_call(layer)[0])
+    read = partial(_activation, decides=decides, layer=layer, unit=unit, position=position)
+    return Target(label, layer, read)
 
 
 def _activation(
     output: torch.Tensor,
     tokens: Tokens,
-    module: nn.Module,
+    decides: Governor,
     layer: str,
     unit: int | None,
     position: Position,
 ) -> torch.Tensor:
     """A unit's mean over its positions, or what it or all units together give at a position."""
-    axis = unit_axis(module, output)
+    axis = unit_axis(decides, output)
     check_units(layer, [unit or 0], output.shape[axis])
     if position is None:
         return output.movedim(axis, 1)[:, unit].reshape(len(output), -1).mean(1)

@@ -152,3 +152,11 @@ def test_text_labels_and_class_numbers_are_not_compared(answers):
     named = answers.assign_coords(label=("sample", np.array(list("ab") * 100)))
     with pytest.raises(ValueError, match="label is .*'a'.* and prediction .*cannot be compared"):
         nc.outcomes(named)
+
+
+def test_text_beside_numbers_is_no_comparison():
+    answers = {"label": [0, 1, 0], "prediction": [0, 1, 0], "baseline": ["1", "1", "1"]}
+    with pytest.warns(UserWarning, match="text"):
+        recording = nc.from_arrays(np.ones((3, 1)), layer="a", **answers)
+    with pytest.raises(ValueError, match="text"):
+        nc.relative_performance(recording)
