@@ -137,11 +137,22 @@ def test_preprocessing_is_that_of_the_pictures_only(image):
 
 def test_the_same_seed_gives_the_same_pictures(image):
     first, again, other = (
-        activation_grid(reused(), image, "act#2", steps=2, seed=seed, progress=False)["image"]
+        activation_grid(reused(), image, "act#2", steps=2, seed=seed, cache=False, progress=False)[
+            "image"
+        ]
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert abs(first - other).max() > 1e-3
+
+
+def test_directions_come_from_the_cache_too(image):
+    first, again = (
+        activation_grid(reused(), image, "act", steps=2, progress=False) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first["image"], again["image"])
+    other = activation_grid(reused(), image, "act", steps=2, cossim_pow=3, progress=False)
+    assert abs(first["image"] - other["image"]).max() > 0
 
 
 @pytest.mark.parametrize(

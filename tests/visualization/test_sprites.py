@@ -33,7 +33,7 @@ def test_they_are_those_of_visualize_and_the_model_is_untouched(net):
     assert_untouched(net, before)
     assert (work.done, work.total, work.running, work.error) == (8, 8, False, None)
     assert repr(work) == "Sprites: 8 of 8 pictures, finished"
-    expected = nc.visualize(net, {"conv2": range(8)}, SHAPE, steps=3, progress=False)
+    expected = nc.visualize(net, {"conv2": range(8)}, SHAPE, steps=3, cache=False, progress=False)
     assert found.indexes["neuron"].equals(expected.indexes["neuron"])
     for name in ("image", "reached", "reached_fresh"):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
@@ -75,9 +75,9 @@ def test_neurons_come_in_the_order_asked_for(net):
 
 
 def test_pictures_show_one_state_though_the_model_is_trained_meanwhile(net):
-    expected = nc.visualize(net, {"conv2": range(8)}, SHAPE, steps=4, progress=False)
+    expected = nc.visualize(net, {"conv2": range(8)}, SHAPE, steps=4, cache=False, progress=False)
     net.zero_grad()
-    work = sprites(net, "conv2", SHAPE, steps=4, batch_size=1)
+    work = sprites(net, "conv2", SHAPE, steps=4, batch_size=1, cache=False)
     net.train()
     adam = torch.optim.Adam([w for w in net.parameters() if w.requires_grad], lr=0.1)
     steps = 0
@@ -100,10 +100,35 @@ def test_it_begins_in_a_cell_without_gradients_and_leaves_its_mode_alone(net, mo
 
 
 def test_two_layers_at_once_do_not_meddle(net):
-    both = [sprites(net, layer, SHAPE, steps=4, batch_size=2) for layer in ("conv1", "conv2")]
+    both = [sprites(net, layer, SHAPE, steps=4, cache=False) for layer in ("conv1", "conv2")]
     for work, layer in zip(both, ("conv1", "conv2"), strict=True):
-        expected = nc.visualize(net, {layer: range(8)}, SHAPE, steps=4, progress=False)
+        expected = nc.visualize(net, {layer: range(8)}, SHAPE, steps=4, cache=False, progress=False)
         np.testing.assert_allclose(work.wait()["image"], expected["image"], atol=1e-5)
+
+
+class Counting(nn.Module):
+    """Counts the forward passes of all its copies that are followed by gradients."""
+
+    passes = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        type(self).passes += x.requires_grad
+        return self.conv(x)
+
+
+def test_a_later_session_goes_on_from_the_cache():
+    torch.manual_seed(0)
+    net = Counting()
+    first = sprites(net, "conv", SHAPE, steps=5, batch_size=2).wait()
+    made = Counting.passes
+    assert made >= 15
+    again = sprites(net, "conv", SHAPE, steps=5, batch_size=2).wait()
+    np.testing.assert_array_equal(again["image"], first["image"])
+    assert Counting.passes - made < 5
 
 
 class Broken(nn.Module):
@@ -121,12 +146,12 @@ class Broken(nn.Module):
 
 def test_what_goes_wrong_is_kept_told_and_raised():
     work = sprites(Broken(), "conv", SHAPE, steps=2)
-    with pytest.raises(RuntimeError, match="out of luck"):
+    with pytest.raises(ValueError, match="out of luck"):
         work.wait()
     assert not work.running
     assert "out of luck" in repr(work)
     work.start()
-    with pytest.raises(RuntimeError, match="out of luck"):
+    with pytest.raises(ValueError, match="out of luck"):
         work.wait()
 
 
