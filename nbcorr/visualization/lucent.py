@@ -102,10 +102,16 @@ def render_lucent(
         adam.register_step_post_hook(stepped)
         return adam
 
-    chain = _transforms(lucent, transforms)
-    if preprocess is not None:
-        chain.append(preprocess)
-    chain.append(lambda images: images.to(device, dtype))
+    def given(images: torch.Tensor) -> torch.Tensor:
+        found = images if preprocess is None else preprocess(images)
+        if not isinstance(found, torch.Tensor):
+            raise ValueError(
+                f"preprocess gave {type(found).__name__}; expected a tensor, all that Lucent gives "
+                "to a model"
+            )
+        return found.to(device, dtype)
+
+    chain = [*_transforms(lucent, transforms), given]
     start = _start(lucent, parametrization, shape, batch)
     wanted = _objective(lucent, model, objective)
     with _guarded(lucent, model, seed) as caught:

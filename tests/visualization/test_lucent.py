@@ -241,6 +241,7 @@ def test_nothing_is_said_where_all_is_well():
         ("conv3:0", {}, "no layer 'conv3'; did you mean 'conv"),
         ("conv2:8", {}, "Lucent fails on conv2:8: index 8 is out of bounds"),
         ("never:0", {}, "Lucent fails on never:0: There are no saved feature maps"),
+        ("conv2:0", {"preprocess": lambda x: {"x": x}}, "preprocess gave dict; expected a tensor"),
         ("conv2:0", {"parametrization": "maco"}, "no parametrization of Lucent 'maco'"),
         ("conv2:0", {"transforms": "robut"}, "no transforms 'robut'; did you mean 'robust'"),
         ("conv2:0", {"parametrization": "cppn", "shape": (3, 8, 9)}, "one square picture"),
