@@ -108,6 +108,7 @@ export class ImageMap {
     const next = moved(this.selected, event.key, this.options.rows, this.options.columns);
     if (!next) return;
     event.preventDefault();
+    this.point(null); // a pointer that rests here does not hide what the keys choose
     this.options.choose(next);
   }
 
