@@ -60,7 +60,7 @@ drawn
 SHEET = """
 from nbcorr.notebook.interfaces.sprite_sheet import SpriteSheet
 from nbcorr.visualization.sprites import sprites
-work = sprites(model, LAYER, (3, 16, 16), steps=20, batch_size=1)
+work = sprites(model, LAYER, (3, 16, 16), steps=150, batch_size=1)
 while work.done < 3:
     time.sleep(0.01)
 work.stop()
@@ -212,6 +212,10 @@ def test_sheet_is_resumed_sorted_and_chosen_from(lab: JupyterTab, notebook: Note
     assert f"{before} of 12 pictures, stopped" in (sheet.locator(".working").text_content() or "")
     lab.screenshot("interface-sheet-stopped", sheet)
 
+    sheet.get_by_role("button", name="Go on").click()
+    sheet.get_by_role("button", name="Stop").click()
+    eventually(lambda: not notebook.python("work.running"))
+    assert before < notebook.python("work.done") < 12
     sheet.get_by_role("button", name="Go on").click()
     eventually(lambda: notebook.python("work.done") == 12, 60)
     eventually(lambda: sheet.locator(".sprite:not(.none)").count() == 12)
