@@ -93,8 +93,8 @@ class Renderer:
         watch = Watch(numbers)
         try:
             for step in range(self.steps):
-                gradient, where = self._gradient(numbers, jobs, views, step, watch.redirected)
-                numbers.grad = watch.checked(numbers, gradient, where)
+                found = self._gradient(numbers, jobs, views, step, watch.redirected)
+                numbers.grad = watch.checked(numbers, *found)
                 adam.step()
                 advance()
         except KeyboardInterrupt:
@@ -121,14 +121,14 @@ class Renderer:
         views: Views,
         step: int,
         redirected: torch.Tensor,
-    ) -> tuple[torch.Tensor, Callable[[int], str]]:
-        """The gradient of minus the objectives, and what finds the layer where it was lost."""
+    ) -> tuple[torch.Tensor, torch.Tensor, Callable[[int], str]]:
+        """The objectives, the gradient of minus them, and what finds where one was lost."""
 
-        def descent() -> torch.Tensor:
+        def descent() -> tuple[torch.Tensor, torch.Tensor]:
             pictures = self.parametrization.image(numbers)
             inputs = views(pictures, step)
             values = self._values(inputs, pictures, jobs, [job.objective for job in jobs])
-            return torch.autograd.grad(-values.sum(), numbers)[0]
+            return values.detach(), torch.autograd.grad(-values.sum(), numbers)[0]
 
         def where(row: int) -> str:
             return first_not_finite(self.networks.by_model[None].model, row, descent)
@@ -137,7 +137,7 @@ class Renderer:
             if redirected.any():
                 for network in self.networks.by_model.values():
                     stack.enter_context(redirected_relus(network.model, redirected))
-            return descent(), where
+            return *descent(), where
 
     def _values(
         self,

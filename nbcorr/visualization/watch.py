@@ -31,15 +31,20 @@ class Watch:
         self._places: dict[int, str] = {}
 
     def checked(
-        self, numbers: torch.Tensor, gradient: torch.Tensor, where: Callable[[int], str]
+        self,
+        numbers: torch.Tensor,
+        values: torch.Tensor,
+        gradient: torch.Tensor,
+        where: Callable[[int], str],
     ) -> torch.Tensor:
-        """The gradient with zeros for the pictures that have, or ever had, a non-finite one.
+        """The gradient, zero for pictures that have, or ever had, a value or gradient not finite.
 
         ``where`` is asked once for each of these in which layer it began.
         """
         rows = gradient.flatten(1)
         zero = (rows == 0).all(1)
-        finite = rows.isfinite().all(1)
+        # What is not a number at some place may have no gradient there.
+        finite = rows.isfinite().all(1) & values.isfinite()
         self._silent = torch.where(self.redirected, self._silent | zero, zero)
         for row in (self._healthy & ~finite).nonzero().flatten().tolist():
             self._places[row] = where(row)
@@ -72,7 +77,7 @@ class Watch:
         for row, (label, step) in enumerate(zip(labels, self._healthy_steps.tolist(), strict=True)):
             if step < self.steps:
                 said[row] = (
-                    f"{label} stopped at step {step + 1}: its gradient is not finite, "
+                    f"{label} stopped at step {step + 1}: its value or gradient is not finite, "
                     f"{self._places[row]}; the last good image is kept"
                 )
             elif silent[row]:
