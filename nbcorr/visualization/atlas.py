@@ -69,7 +69,8 @@ def activation_atlas(
     layer : str
         One that gives maps or patches.
     shape : (channels, height, width), optional
-        Of each picture. None: the images' channels, and their size up to 64 pixels.
+        Of each picture. None: the images' channels, and their size up to 64 pixels; a vision
+        transformer may need the size it was made for.
     grid : int
         Cells along each side.
     per_image : int

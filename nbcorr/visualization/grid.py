@@ -50,7 +50,8 @@ def activation_grid(
     layer : str
         One that gives maps or patches.
     shape : (channels, height, width), optional
-        Of each picture. None: the image's channels, and its size up to 64 pixels.
+        Of each picture. None: the image's channels, and its size up to 64 pixels; a vision
+        transformer may need the size it was made for.
     groups : int, optional
         To save work: the positions are brought to so many groups (``nc.factorize``), and each
         shows the picture of the group that has the largest part in it.

@@ -9,6 +9,7 @@ from torch import nn
 
 from nbcorr.visualization.attribute import activations
 from nbcorr.visualization.grid import activation_grid, renumbered, unit_vectors
+from tests.network.real_models import images, timm_vit
 
 from .nets import assert_untouched, reused, state
 
@@ -133,6 +134,19 @@ def test_preprocessing_is_that_of_the_pictures_only(image):
     assert float(found["reached"][5]) == pytest.approx(reached, rel=1e-4)
     assert found["input"].values.min() == 0
     assert found["input"].values.max() == 1
+
+
+def test_patches_of_a_vision_transformer_have_pictures_without_its_class_token():
+    net, image = timm_vit(), images(count=1)[0]
+    found = activation_grid(net, image, "blocks.0", image.shape, steps=1, progress=False)
+    assert found["picture"].shape == (5, 5)
+    tokens = {}
+    handle = net.blocks[0].register_forward_hook(lambda *a: tokens.setdefault("out", a[2]))
+    with torch.no_grad():
+        net.eval()(image[None])
+    handle.remove()
+    own = tokens["out"][0, 1:].reshape(5, 5, -1)
+    np.testing.assert_allclose(found["strength"], own.norm(dim=2), rtol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_pictures(image):
