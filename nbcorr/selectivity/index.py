@@ -104,9 +104,9 @@ def selectivity(
     """
     asked = (measures,) if isinstance(measures, str) else tuple(dict.fromkeys(measures))
     _check_arguments(asked, n_resamples, level)
-    recording = _of_layers(over_neurons(recording), layers)
+    recording = of_layers(over_neurons(recording), layers)
     activation = recording["activation"]
-    codes, classes = _classes(recording)
+    codes, classes = classes_of(recording)
     counts = np.bincount(codes)
     _check_counts(counts, classes, n_resamples)
     k = min(TOP, len(codes)) if k is None else k
@@ -142,7 +142,8 @@ def _check_arguments(measures: tuple[str, ...], n_resamples: int, level: float) 
         raise ValueError(f"level is {level:g}; expected a coverage between 0 and 1, such as 0.95")
 
 
-def _of_layers(recording: xr.Dataset, layers: str | Sequence[str] | None) -> xr.Dataset:
+def of_layers(recording: xr.Dataset, layers: str | Sequence[str] | None) -> xr.Dataset:
+    """The neurons of layers by name or glob; a ValueError with the nearest name for another."""
     if layers is None:
         return recording
     own = recording.indexes["neuron"].get_level_values("layer")
@@ -156,8 +157,8 @@ def _of_layers(recording: xr.Dataset, layers: str | Sequence[str] | None) -> xr.
     return recording.isel(neuron=np.flatnonzero(own.isin(chosen)))
 
 
-def _classes(recording: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The class of each sample as a number, and the classes."""
+def classes_of(recording: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The class of each sample as a number, and the classes; a ValueError without two of them."""
     if "label" not in recording.coords:
         raise ValueError("the recording has no label; selectivity is about classes")
     codes, classes = pd.factorize(recording["label"].values, sort=True)
