@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+import traitlets
 import xarray as xr
 from PIL import Image
 from torch import nn
@@ -194,9 +195,6 @@ def test_sheet_of_finished_work_shows_everything(work, exemplars):
     assert all("best exemplar" in reach for reach in widget.made["reach"])
     assert widget.content["exemplar_ends"] == list(range(0, 36, 4))
     assert widget.content["note"] == ""
-    widget.neuron = f"{HOSTILE}:3"
-    with pytest.raises(ValueError, match="no neuron 'conv:0'"):
-        widget.neuron = "conv:0"
 
 
 def test_sheet_is_sorted_and_filtered_by_any_numbers(work):
@@ -256,6 +254,16 @@ def test_sheet_takes_exemplars_later(work, exemplars):
 
 
 # What they have in common
+
+
+def test_views_of_one_model_follow_each_other_by_the_neuron(grid, drawn, work):
+    sheet, image, caricatures = SpriteSheet(work), ActivationGrid(grid), Caricature(drawn)
+    traitlets.link((sheet, "neuron"), (image, "neuron"))
+    traitlets.link((image, "neuron"), (caricatures, "neuron"))
+    sheet.neuron = f"{HOSTILE}:3"
+    assert caricatures.neuron == f"{HOSTILE}:3"
+    caricatures.neuron = "conv:0"
+    assert sheet.neuron == "conv:0"
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ class SpriteSheet(Interface):
     Attributes
     ----------
     neuron : str
-        The chosen neuron, ``"layer:unit"``, or ``""``.
+        The chosen neuron, ``"layer:unit"``, or ``""``; one of another layer, that a linked view
+        chose, is marked nowhere.
     sort : str
         Name of the numbers it is sorted by, the largest first, or ``""``: as given.
     least : float or None
@@ -121,12 +122,6 @@ class SpriteSheet(Interface):
     def _valid_sort(self, proposal: dict[str, Any]) -> str:
         if proposal["value"] and proposal["value"] not in self._values:
             raise ValueError(unknown("value", proposal["value"], self._values))
-        return str(proposal["value"])
-
-    @traitlets.validate("neuron")
-    def _valid_neuron(self, proposal: dict[str, Any]) -> str:
-        if proposal["value"] and proposal["value"] not in self.neurons:
-            raise ValueError(unknown("neuron", proposal["value"], self.neurons))
         return str(proposal["value"])
 
     def _content(self) -> dict[str, Any]:
