@@ -374,6 +374,17 @@ def test_a_neuron_is_linked_by_its_name(widgets):
     link.unlink()
 
 
+def test_the_explorer_follows_a_neuron_chosen_in_an_image(net, photos, widgets):
+    labels = np.arange(len(photos)) % 4
+    answers = (labels + (np.arange(len(photos)) % 3 == 0)) % 4
+    recording = nc.record(net, (photos, labels), layers="4", baseline=answers, progress=False)
+    explorer = nc.explore(recording)
+    link = traitlets.link((explorer, "neuron"), (widgets[0], "neuron"))
+    widgets[0].neuron = "4:2"
+    assert explorer.neuron == "4:2"
+    link.unlink()
+
+
 def test_inputs_of_many_channels_and_of_one_are_shown():
     for channels in (1, 6):
         net = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU())

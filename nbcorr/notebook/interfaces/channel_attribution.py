@@ -148,7 +148,7 @@ class ChannelAttribution(NeuronInterface):
         still.draw_image(figure.add_subplot(grid[:, :2]), self._shown, target)
         for i, row in enumerate(rows):
             axes = [figure.add_subplot(grid[i, 2 + j]) for j in range(len(row))]
-            words = [(n, f"{neuron_label(*n)}\n{value:+.3g}") for n, value in row]
+            words = [(n, f"{still.short(neuron_label(*n))}\n{value:+.3g}") for n, value in row]
             still.draw_neurons(axes, self._icons, words)
         return still.png(figure)
 
@@ -204,7 +204,7 @@ def _sides(target: str, pair: bool) -> list[str]:
 def _summary(found: xr.Dataset, units: list[int]) -> str:
     by_neuron = found["by_neuron"].values
     rest = len(by_neuron) - len(units)
-    left = float(by_neuron.sum() - by_neuron[units].sum())
+    left = float(np.delete(by_neuron, units).sum())
     text = f"score {float(found['score']):.3g}"
     if rest:
         text += f", the other {rest} neuron{'s' * (rest > 1)} together {left:+.3g}"

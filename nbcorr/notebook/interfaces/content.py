@@ -14,7 +14,7 @@ from PIL import Image
 from nbcorr.notebook import pictures
 
 #: Longer side in pixels of a neuron's picture, of an exemplar, and of the image under the map.
-ICON, EXEMPLAR, SUBSTRATE = 80, 48, 256
+ICON, EXEMPLAR, SUBSTRATE = 80, 40, 256
 
 _KINDS = {"float32", "int32", "uint8"}
 

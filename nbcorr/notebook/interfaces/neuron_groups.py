@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,8 @@ class NeuronGroups(NeuronInterface):
         Groups.
     target : as for ``nc.attribute``, optional
         With it, what each group contributes.
+    classes : sequence of str, optional
+        Names of the model's classes.
     pictures, exemplars : xarray.Dataset, optional
         Of ``nc.visualize`` and ``nc.exemplars``: the neurons of most weight.
     negative : {"refuse", "split"}, optional
@@ -104,6 +106,7 @@ class NeuronGroups(NeuronInterface):
         k: int = 6,
         *,
         target: Any = None,
+        classes: Sequence[str] | None = None,
         pictures: xr.Dataset | None = None,
         exemplars: xr.Dataset | None = None,
         negative: str | None = None,
@@ -115,7 +118,7 @@ class NeuronGroups(NeuronInterface):
         if target is None:
             self._data = activations(model, batch, layer, progress=False)
         else:
-            self._data = attribute(model, batch, target, layer, progress=False)
+            self._data = attribute(model, batch, target, layer, classes=classes, progress=False)
         if not {"y", "x"} <= set(self._data["activation"].dims):
             raise ValueError(f"layer {layer!r} gives no maps; expected a layer with positions")
         self._options: dict[str, Any] = {"negative": negative, "seed": seed, "progress": False}
@@ -273,6 +276,8 @@ class NeuronGroups(NeuronInterface):
         figure = still.new_figure(3 + 1.3 * len(maps), 2.6)
         axes = figure.subplots(1, 1 + len(maps), width_ratios=[2, *[1] * len(maps)])
         still.draw_image(axes[0], self._shown, self._layer)
+        for g, one in enumerate(maps):
+            still.draw_heat(axes[0], one, self._shown.shape, COLOURS[g % len(COLOURS)])
         made = self._pictures.get(self.k)
         for g, (place, one) in enumerate(zip(axes[1:], maps, strict=True)):
             title = f"{g + 1}: {float(self.groups['explained'][g]):.0%}"

@@ -139,7 +139,9 @@ class SemanticDictionary(NeuronInterface):
         still.draw_image(axes[0], self._shown, self.dictionary.attrs["at"])
         grid = self.dictionary.sizes["y"], self.dictionary.sizes["x"]
         still.draw_cell(axes[0], self.position, grid, self._shown.shape)
-        words = [(neuron, f"{neuron_label(*neuron)}\n{value:.3g}") for neuron, value in here]
+        words = [
+            (neuron, f"{still.short(neuron_label(*neuron))}\n{value:.3g}") for neuron, value in here
+        ]
         still.draw_neurons(axes[1:], self._icons, words)
         return still.png(figure)
 
@@ -151,6 +153,7 @@ def _content(found: xr.Dataset, units: np.ndarray, layer: str, shown: np.ndarray
         "layer": layer,
         "model": found.attrs["model"],
         "measure": of,
+        "target": str(found.attrs.get("target", "")) if of == "attribution" else "",
         "picture": sprite([shown], SUBSTRATE),
         "neurons": packed(at.astype(np.int32)),
         "values": packed(found["top_value"].transpose("y", "x", "rank").values),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from nbcorr.notebook import pictures
 from nbcorr.notebook.interfaces.icons import Icons, Neuron
@@ -28,7 +29,7 @@ def png(figure: Any) -> bytes:
 
 def draw_image(axes: Any, image: Any, title: str = "") -> None:
     """A picture without ticks."""
-    axes.imshow(pictures.to_uint8(image), cmap="gray", interpolation="nearest")
+    axes.imshow(pictures.to_uint8(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(plain(title), fontsize=9, loc="left")
 
@@ -46,12 +47,27 @@ def draw_cell(
 
 
 def draw_neurons(axes: Sequence[Any], icons: Icons, shown: Sequence[tuple[Neuron, str]]) -> None:
-    """Neurons, each with words, on these axes: their pictures, else their best exemplars."""
+    """Neurons, each with words, on these axes: their pictures over their exemplars."""
     for place, (neuron, words) in zip(axes, shown, strict=False):
-        picture = icons.picture(neuron)
-        if picture is None:
-            picture = next(iter(icons.real(neuron, 1)), np.full((8, 8), 0.93))
-        draw_image(place, picture, words)
+        draw_image(place, _with_exemplars(icons.picture(neuron), icons.real(neuron)), words)
+
+
+def _with_exemplars(picture: Any, real: Sequence[Any], side: int = 96) -> np.ndarray:
+    """A picture, else the first exemplar, else an empty frame, over a row of exemplars."""
+    sheet = Image.new("RGB", (side, side + side // 3 + 2), "white")
+    large = next((image for image in (picture, *real) if image is not None), np.full((1, 1), 0.93))
+    for image, width, corner in [
+        (large, side, (0, 0)),
+        *((image, side // 3 - 1, (side // 3 * i, side + 2)) for i, image in enumerate(real)),
+    ]:
+        tile = Image.fromarray(pictures.to_uint8(image)).convert("RGB")
+        sheet.paste(tile.resize((width, width)), corner)
+    return np.asarray(sheet)
+
+
+def short(label: str, room: int = 17) -> str:
+    """The end of a neuron's label, which tells it from others of its layer."""
+    return label if len(label) <= room else f"…{label[1 - room :]}"
 
 
 def plain(text: str) -> str:

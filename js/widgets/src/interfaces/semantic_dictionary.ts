@@ -13,6 +13,7 @@ interface Content {
   layer: string;
   model: string;
   measure: string;
+  target: string;
   picture: Packed;
   /** (rows, columns, k): neurons by their place among the icons, and values. */
   neurons: Packed;
@@ -87,7 +88,12 @@ function render({ model, el }: View): () => void {
   framed(
     el,
     "Semantic dictionary",
-    head("Semantic dictionary", `layer ${content.layer}`, content.model),
+    head(
+      "Semantic dictionary",
+      `layer ${content.layer}`,
+      content.target && `attribution to ${content.target}`,
+      content.model,
+    ),
     h("div", { class: "body" }, map.element, h("div", { class: "side" }, where, cards.element)),
     notes.element,
   );

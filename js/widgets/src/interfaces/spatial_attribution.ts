@@ -91,7 +91,7 @@ function render({ model, el }: View): () => void {
     h(
       "div",
       { class: "panel" },
-      h("h4", {}, content.layers[i]?.name ?? ""),
+      h("h4", { title: content.layers[i]?.name ?? "" }, content.layers[i]?.name ?? ""),
       map.element,
       lines[i] as HTMLElement,
     ),

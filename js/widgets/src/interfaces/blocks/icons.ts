@@ -118,6 +118,7 @@ export class Cards {
   private fill(card: HTMLElement, icons: Icons, one: Shown, options: CardOptions): void {
     const label = icons.label(one.neuron);
     card.dataset["label"] = label;
+    card.classList.toggle("silent", one.value === 0);
     card.setAttribute("aria-pressed", String(label === options.selected));
     card.setAttribute("aria-label", `${label}, ${options.measure} ${significant(one.value)}`);
     card.title = [label, icons.content.reach[one.neuron]].filter(Boolean).join("\n");
