@@ -70,7 +70,10 @@ def test_gradients_lost_on_the_way_back_name_their_layer() -> None:
 def test_one_lost_picture_stops_those_it_is_compared_with_and_no_others() -> None:
     model = summed(Limited(2.2))
     options = {**QUICK, "steps": 60}
-    with pytest.warns(UserWarning, match="1:0 diverse") as caught:
+    with (
+        pytest.warns(UserWarning, match="1:0 stopped"),
+        pytest.warns(UserWarning, match="1:0 diverse") as caught,
+    ):
         seen = nc.visualize(model, ["0:1", "1:0"], SHAPE, diverse=2, **options)
     assert not [w for w in caught if "0:1" in str(w.message)]
     assert np.isfinite(seen["image_diverse"]).all()
