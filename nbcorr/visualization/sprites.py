@@ -31,8 +31,8 @@ class Sprites:
 
     Parameters
     ----------
-    model : torch.nn.Module
-        Left exactly as it was.
+    model : torch.nn.Module or None
+        Left exactly as it was. None where all pictures are there already.
     neurons : sequence of (layer, unit)
         In the order in which the pictures are to be made.
     shape : tuple of int
@@ -51,7 +51,7 @@ class Sprites:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | None,
         neurons: Sequence[Neuron],
         shape: tuple[int, ...],
         batch_size: int,
@@ -139,6 +139,13 @@ class Sprites:
             raise TimeoutError(f"none of the {self.total} pictures has been made")
         return made
 
+    def keep(self, made: xr.Dataset) -> None:
+        """Take in pictures of ``nc.visualize`` that need not be made any more."""
+        with self._lock:
+            for place, neuron in enumerate(made.indexes["neuron"]):
+                self._made[neuron] = made.isel(neuron=[place])
+        self._tell()
+
     def on_change(self, listener: Callable[[], Any]) -> None:
         """Call back, from the working thread, when pictures were added or the work ended."""
         self._listeners.append(listener)
@@ -152,11 +159,9 @@ class Sprites:
     def _run(self) -> None:
         try:
             while batch := self._next():
+                assert self._model is not None
                 made = visualize(self._model, batch, self._shape, progress=False, **self._options)
-                with self._lock:
-                    for place, neuron in enumerate(made.indexes["neuron"]):
-                        self._made[neuron] = made.isel(neuron=[place])
-                self._tell()
+                self.keep(made)
         except Exception as error:
             with self._lock:
                 self.error, self._thread = error, None

@@ -245,6 +245,20 @@ def test_sheet_says_what_went_wrong(net):
     assert widget._repr_mimebundle_()[0]["image/png"]
 
 
+def test_sheet_of_pictures_there_are_already(work, net, exemplars):
+    widget = SpriteSheet(work.pictures.isel(neuron=slice(1, 4)), exemplars=exemplars)
+    assert widget.progress == {"done": 3, "total": 3, "running": False}
+    assert widget.neurons == [f"{HOSTILE}:{unit}" for unit in (1, 2, 3)]
+    assert widget.made["sheet"]["count"] == 3
+    with pytest.raises(ValueError, match=r"expected the Dataset that nc\.visualize gives"):
+        SpriteSheet(exemplars.drop_vars("image"))
+    of_objectives = nc.visualize(
+        net, [nc.objectives.channel("conv", 0)], (3, 12, 12), steps=1, progress=False
+    )
+    with pytest.raises(ValueError, match="expected those of neurons"):
+        SpriteSheet(of_objectives)
+
+
 def test_sheet_takes_exemplars_later(work, exemplars):
     widget = SpriteSheet(work)
     assert widget.content["note"].startswith("No exemplars given")

@@ -16,7 +16,7 @@ from nbcorr.notebook.interfaces import still
 from nbcorr.notebook.interfaces.base import STATIC, Interface
 from nbcorr.notebook.interfaces.content import EXEMPLAR, ICON, packed
 from nbcorr.notebook.interfaces.icons import INSTEAD, Icons
-from nbcorr.notebook.interfaces.sheets import sheet
+from nbcorr.notebook.interfaces.sheets import check_variables, sheet
 from nbcorr.visualization.sprites import Sprites
 
 #: While pictures are made, the page is given them anew about so many times.
@@ -30,8 +30,9 @@ class SpriteSheet(Interface):
 
     Parameters
     ----------
-    work : Sprites
-        Of ``nc.sprites``: the buttons stop it and let it go on.
+    work : Sprites or xarray.Dataset
+        Of ``nc.sprites``: the buttons stop it and let it go on. Or pictures there are already, of
+        ``nc.visualize``.
     values : xarray.Dataset or DataArray over ``neuron``, optional
         Numbers of the neurons, to sort and filter by: correlates, selectivity …
     exemplars : xarray.Dataset, optional
@@ -47,7 +48,7 @@ class SpriteSheet(Interface):
     least : float or None
         Neurons with smaller numbers, and those without, are left out.
     work : Sprites
-        What was given.
+        What makes the pictures.
     neurons : list of str
         All of them, in the order given.
     shown : list of str
@@ -56,7 +57,8 @@ class SpriteSheet(Interface):
     Raises
     ------
     ValueError
-        If values are not over ``neuron``, or hold no numbers of these neurons.
+        If values are not over ``neuron``, or hold no numbers of these neurons; or pictures are
+        something else.
     """
 
     _esm = STATIC / "sprite_sheet.js"
@@ -68,12 +70,12 @@ class SpriteSheet(Interface):
 
     def __init__(
         self,
-        work: Sprites,
+        work: Sprites | xr.Dataset,
         *,
         values: xr.Dataset | xr.DataArray | None = None,
         exemplars: xr.Dataset | None = None,
     ) -> None:
-        self.work = work
+        self.work = work = work if isinstance(work, Sprites) else _finished(work)
         self._sent = -1
         self._refreshing = threading.RLock()
         self._values = _columns(values, work.neurons)
@@ -194,6 +196,16 @@ class SpriteSheet(Interface):
             place.set_axis_off()
         still.draw_neurons(axes, self._icons, [(neuron, f":{neuron[1]}") for neuron in shown])
         return still.png(figure)
+
+
+def _finished(pictures: Any) -> Sprites:
+    """Work that is done."""
+    check_variables("work", pictures, ("image",), "visualize")
+    if "neuron" not in pictures.indexes:
+        raise ValueError(f"pictures are over {tuple(pictures.dims)}; expected those of neurons")
+    work = Sprites(None, list(pictures.indexes["neuron"]), (), 1, {})
+    work.keep(pictures)
+    return work
 
 
 def _title(neurons: list[tuple[str, int]]) -> str:
