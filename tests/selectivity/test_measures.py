@@ -148,6 +148,7 @@ def test_class_means_of_a_store_take_no_more_memory_for_more_samples():
         (lambda r: r, {"level": 1.0}, "level is 1; expected a coverage"),
         (lambda r: r, {"measures": "precision", "k": 601}, "k is 601; expected 1 to 600"),
         (lambda r: r.isel(neuron=slice(0)), {}, "no neurons"),
+        (lambda r: r.isel(sample=[0]), {}, "all samples have label"),
     ],
 )
 def test_refuses(recording, change, options, message):
