@@ -242,7 +242,7 @@ def layer_name(layer: Layer) -> str:
     """A layer's name, with its model's where that is another one."""
     if isinstance(layer, OtherLayer):
         return f"{type(layer.model).__name__}.{layer.layer}"
-    return layer
+    return layer or "output"
 
 
 def check_unit(layer: Layer, unit: int, output: torch.Tensor) -> None:

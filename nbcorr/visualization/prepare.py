@@ -42,6 +42,10 @@ class Ready(NamedTuple):
     seen: dict[str, torch.Tensor]
     is_copy: bool
 
+    def detached(self) -> Ready:
+        """Without the graph behind what was seen."""
+        return self._replace(seen={layer: o.detach() for layer, o in self.seen.items()})
+
     def named(self) -> dict[Layer, torch.Tensor]:
         """What the layers said, under the names that objectives have for them."""
         if self.model is None:
@@ -55,6 +59,10 @@ class Prepared(NamedTuple):
     wanted: Wanted
     ready: list[Ready]
     inputs: Any
+
+    def order(self) -> list[str]:
+        """The layers of the main model in the order in which they run."""
+        return list(self.ready[0].seen)
 
     def networks(self, quick: bool = True) -> tuple[Networks, str]:
         """The networks, made quicker where that changes nothing, and what the main one is."""
@@ -105,7 +113,7 @@ def prepared(
         If a neuron or layer does not exist, has no gradient to the picture, or cannot take
         pictures of this shape.
     """
-    mine = stack.enter_context(private(model))
+    mine = private(stack, model)
     inputs = preprocess(picture)
     shape = tuple(picture.shape[1:])
 
@@ -115,12 +123,12 @@ def prepared(
     found = wanted(asked, model, outputs, picture)
     ready = [_ready(mine, None, found.objectives, inputs, shape)]
     for other in _other_models(found.objectives):
-        copied = stack.enter_context(private(other))
-        ready.append(_ready(copied, other, found.objectives, inputs, shape))
+        ready.append(_ready(private(stack, other), other, found.objectives, inputs, shape))
     seen = {layer: output for one in ready for layer, output in one.named().items()}
     for objective in found.objectives:
         _check_value(objective, seen, picture)
-    return Prepared(found, ready, inputs)
+    # The graph behind them would be kept as long as they are.
+    return Prepared(found, [one.detached() for one in ready], inputs)
 
 
 def _ready(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -25,20 +25,18 @@ class Private(NamedTuple):
     is_copy: bool
 
 
-@contextmanager
-def private(model: nn.Module) -> Iterator[Private]:
-    """A deep copy of a model, or where it has none the model itself, as it was afterwards.
+def private(stack: ExitStack, model: nn.Module) -> Private:
+    """A deep copy of a model; where it has none the model itself, as it was when the stack closes.
 
     Weights made in inference mode are ordinary ones in the copy.
     """
     try:
         with torch.inference_mode(False):
-            mine = copy.deepcopy(model).eval().requires_grad_(False)
+            return Private(copy.deepcopy(model).eval().requires_grad_(False), is_copy=True)
     except Exception:  # whatever a module may hold: locks, files, tensors with a graph
-        with evaluating(model), frozen(model):
-            yield Private(model, is_copy=False)
-        return
-    yield Private(mine, is_copy=True)
+        stack.enter_context(evaluating(model))
+        stack.enter_context(frozen(model))
+        return Private(model, is_copy=False)
 
 
 @contextmanager
@@ -79,7 +77,7 @@ def quickened(
     quick = copy.deepcopy(network.model)
     folded = fold(quick, pairs)
     if device.type == "cpu":
-        quick.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _lay_channels_last(quick)
     try:
         with torch.no_grad():
             found = Network(quick, network.layers, inputs).outputs(inputs, network.layers, 1)
@@ -89,6 +87,14 @@ def quickened(
     if not all(_agree(found[layer], expected[layer].detach()) for layer in expected):
         return network, 0
     return Network(quick, network.layers, inputs), folded
+
+
+def _lay_channels_last(model: nn.Module) -> None:
+    """What convolutions on the CPU are quickest with; their outputs follow."""
+    for module in model.modules():
+        # Not the whole model: weights of five axes have no such layout.
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _agree(found: torch.Tensor, expected: torch.Tensor) -> bool:

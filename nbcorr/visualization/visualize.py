@@ -150,6 +150,7 @@ def visualize(
     if engine == "lucent":
         _check_lucents(size, alpha, statistics)
     device, _ = device_and_dtype(model)
+    known = fingerprint(model)
     learnt = _learnt(statistics, parametrization)
     given = preprocess or (lambda images: images)
     with ExitStack() as stack:
@@ -165,12 +166,13 @@ def visualize(
         shelf = Shelf(
             None if hooked_modules(model) else cache_of(cache),
             ready.behaviour(),
-            model=[fingerprint(model), forward_hash(model)],
+            model=[known, forward_hash(model)],
             input=[*size, alpha, str(device), parametrization, _arrays(learnt), _arrays(bounds)],
             way=[engine, steps, transforms, rate, seed, code_hash(preprocess), __version__],
         )
         jobs = ready.wanted.jobs(negative=negative, diverse=diverse, alpha=alpha)
         made, left = shelf.sorted(jobs)
+        asked, order = ready.wanted, ready.order()
         complete, runs_on = True, KEPT
         if left:
             networks, runs_on = ready.networks(quick=engine == "nbcorr")
@@ -179,11 +181,13 @@ def visualize(
             room = batch_size or at_once(size, device)
             if engine == "lucent":
                 render, room = lucents_engine(model, renderer, parametrization), 1
-            chunks = chunked(left, list(ready.ready[0].seen), room)
+            # A copy that was made quicker is not needed any more.
+            del ready
+            chunks = chunked(left, order, room)
             complete = rendered(render, chunks, steps, made, shelf, progress)
     attrs = {
         "model": type(model).__name__,
-        "fingerprint": fingerprint(model),
+        "fingerprint": known,
         "objective": OBJECTIVE,
         "steps": steps,
         "parametrization": parametrization if len(size) == 3 else "vector",
@@ -195,7 +199,7 @@ def visualize(
         "interrupted": int(not complete),
         "nbcorr_version": __version__,
     }
-    return labelled(ready.wanted, made, exemplars, attrs)
+    return labelled(asked, made, exemplars, attrs)
 
 
 def _arrays(values: Any) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -216,3 +218,34 @@ def test_the_model_is_not_called_while_its_copy_is() -> None:
     nc.visualize(model, "head:1", SHAPE, **QUICK)
     assert called
     assert not any(called)
+
+
+def test_what_the_copy_was_folded_from_is_let_go() -> None:
+    alive = weakref.WeakSet()
+    counts = []
+
+    class Counted(type(reused())):
+        def forward(self, x: torch.Tensor) -> object:
+            alive.add(self)
+            gc.collect()
+            counts.append(len(alive))
+            return super().forward(x)
+
+    model = reused()
+    model.__class__ = Counted
+    nc.visualize(model, "head:1", SHAPE, **QUICK)
+    assert counts[-1] == 1
+
+
+def test_networks_over_volumes() -> None:
+    class Volume(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.conv(x[:, None]))
+
+    seen = nc.visualize(lively(nn.Sequential(Volume())), "0:1", (5, 8, 8), **QUICK)
+    assert seen.attrs["runs_on"] == "a copy of the model, 1 normalisations folded"
+    assert seen["image"].shape == (1, 8, 8, 5)
