@@ -20,6 +20,7 @@ from nbcorr.notebook.interfaces.content import displayable, packed, quantized, s
 from nbcorr.notebook.interfaces.neuron_groups import NeuronGroups
 from nbcorr.notebook.interfaces.semantic_dictionary import SemanticDictionary
 from nbcorr.notebook.interfaces.spatial_attribution import SpatialAttribution
+from tests.network import real_models
 
 SHAPE = (3, 16, 16)
 
@@ -351,6 +352,37 @@ def test_without_a_kernel_a_picture_and_words_stand_in(widgets):
         assert colours > 50
         assert data["text/plain"] == widget._words()
         assert data["text/html"].startswith('<img alt="')
+
+
+def test_patches_of_a_vision_transformer_are_positions():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vit = real_models.timm_vit()
+    image = real_models.images(count=1)[0]
+    first, second = "blocks.0", "blocks.1"
+    assert SemanticDictionary(vit, image, first).content["neurons"]["shape"] == [5, 5, 4]
+    assert ChannelAttribution(vit, image, first, 3).content["maps"]["shape"] == [8, 5, 5]
+    assert SpatialAttribution(vit, image, [first, second]).pairs[first, second].shape == (5,) * 4
+    groups = NeuronGroups(vit, image, second, 3, target=3, negative="split")
+    assert groups.content["maps"]["shape"] == [3, 5, 5]
+
+
+def test_models_and_images_of_half_precision(photos):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 196, 2))
+    net, image = net.bfloat16(), torch.tensor(photos[0]).bfloat16().requires_grad_()
+    for widget in (SemanticDictionary(net, image, "1"), ChannelAttribution(net, image, "1", 0)):
+        assert np.isfinite(numbers(widget.content["values"])).all()
+
+
+def test_see_through_pictures_are_sent_with_their_opacity(net, photos):
+    widget = SemanticDictionary(net, photos[0], "4")
+    made = nc.visualize(
+        net, widget.neurons[:2], SHAPE, steps=1, alpha=True, progress=False, cache=False
+    )
+    widget.show(made)
+    sent = numbers(widget.icons["pictures"])
+    np.testing.assert_allclose(sent[..., 3] / 255, made["image"].values[..., 3], atol=1 / 255)
+    assert widget._still().startswith(b"\x89PNG")
 
 
 def test_what_a_module_is_called_is_text(photos):

@@ -106,7 +106,7 @@ class ChannelAttribution(NeuronInterface):
             preprocess,
         )
         self.attribution = found
-        self._shown = displayable(batch[0].cpu()) if shown is None else np.asarray(shown)
+        self._shown = displayable(batch[0]) if shown is None else np.asarray(shown)
         super().__init__(
             icons, content=_content(found, strongest, layer, isinstance(target, tuple), self._shown)
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from nbcorr.notebook import pictures
@@ -59,7 +60,7 @@ def sprite(images: Sequence[Any], side: int) -> dict[str, Any]:
         Longer side of each in pixels. Smaller pictures are left as they are, where all are of one
         size, so that the page can enlarge them without blur.
     """
-    tiles = [_rgba(image) for image in images]
+    tiles = [rgba(image) for image in images]
     if not tiles:
         return packed(np.zeros((0, 1, 1, 4), np.uint8))
     sizes = {tile.shape[:2] for tile in tiles}
@@ -71,14 +72,15 @@ def sprite(images: Sequence[Any], side: int) -> dict[str, Any]:
 
 def displayable(image: Any) -> np.ndarray:
     """An input (channels, height, width) as (y, x, channel) in 0..1, brought there linearly."""
-    array = np.moveaxis(np.asarray(image, dtype=np.float32), 0, -1)
+    array = np.moveaxis(torch.as_tensor(image).detach().cpu().float().numpy(), 0, -1)
     low, high = float(array.min()), float(array.max())
     if low >= 0 and high <= 1:
         return array
     return (array - low) / max(high - low, 1e-12)
 
 
-def _rgba(image: Any) -> np.ndarray:
+def rgba(image: Any) -> np.ndarray:
+    """A picture of any number of channels as (rows, columns, 4) uint8."""
     array = np.asarray(image)
     opacity = array[..., 3:] if array.ndim == 3 and array.shape[2] == 4 else None
     shown = pictures.to_uint8(array if opacity is None else array[..., :3])

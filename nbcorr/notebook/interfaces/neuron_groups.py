@@ -125,7 +125,7 @@ class NeuronGroups(NeuronInterface):
         self._model, self._preprocess, self._layer = model, preprocess, layer
         self._size = tuple(batch.shape[1:])
         self._given = pictures, exemplars
-        self._shown = displayable(batch[0].cpu()) if shown is None else np.asarray(shown)
+        self._shown = displayable(batch[0]) if shown is None else np.asarray(shown)
         self._pictures: dict[int, xr.Dataset] = {}
         self.curve = self._curve()
         self.groups = self._factorized(k)

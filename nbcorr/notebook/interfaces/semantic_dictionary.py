@@ -100,7 +100,7 @@ class SemanticDictionary(NeuronInterface):
             preprocess,
         )
         self.dictionary = found
-        self._shown = displayable(batch[0].cpu()) if shown is None else np.asarray(shown)
+        self._shown = displayable(batch[0]) if shown is None else np.asarray(shown)
         super().__init__(
             icons,
             content=_content(found, units, layer, self._shown),

@@ -89,7 +89,7 @@ class SpatialAttribution(Interface):
             for earlier, later in itertools.combinations(names, 2)
         }
         self._sizes = {name: (cube.sizes["y"], cube.sizes["x"]) for name, cube in cubes.items()}
-        self._shown = displayable(batch[0].cpu()) if shown is None else np.asarray(shown)
+        self._shown = displayable(batch[0]) if shown is None else np.asarray(shown)
         middle = names[len(names) // 2]
         super().__init__(
             layer=middle,

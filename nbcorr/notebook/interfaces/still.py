@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from nbcorr.notebook import pictures
+from nbcorr.notebook.interfaces.content import rgba
 from nbcorr.notebook.interfaces.icons import Icons, Neuron
 
 
@@ -60,8 +61,8 @@ def _with_exemplars(picture: Any, real: Sequence[Any], side: int = 96) -> np.nda
         (large, side, (0, 0)),
         *((image, side // 3 - 1, (side // 3 * i, side + 2)) for i, image in enumerate(real)),
     ]:
-        tile = Image.fromarray(pictures.to_uint8(image)).convert("RGB")
-        sheet.paste(tile.resize((width, width)), corner)
+        tile = Image.fromarray(rgba(image), "RGBA").resize((width, width))
+        sheet.paste(tile, corner, tile)
     return np.asarray(sheet)
 
 

@@ -8,7 +8,7 @@ import { Curve } from "./blocks/curve";
 import { framed, head, Notes } from "./blocks/frame";
 import { largestOf, mixedPixels, type Colour } from "./blocks/heat";
 import { Icons, name } from "./blocks/icons";
-import { ImageMap, place, type Cell } from "./blocks/image_map";
+import { ImageMap, place, same, type Cell } from "./blocks/image_map";
 import { assign, follow, type View } from "./blocks/model";
 
 interface Content {
@@ -45,9 +45,8 @@ function render({ model, el }: View): () => void {
       draw();
     },
     choose(cell) {
-      const group = strongest(cell);
-      assign(model, "group", group === model.get("group") ? -1 : group);
-      at = cell;
+      at = same(cell, at) ? null : cell;
+      assign(model, "group", at ? strongest(at) : -1);
       draw();
     },
   });
