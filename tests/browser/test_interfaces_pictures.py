@@ -175,6 +175,7 @@ def test_atlas_shows_cells_patches_and_where_a_class_lies(
     eventually(lambda: "onerror" in notebook.python("atlas.shown_class"))
     assert atlas.locator(".pictures .heat").is_visible()
     assert line.get_attribute("aria-pressed") == "true"
+    assert atlas.get_by_text("orange: share of images labelled <img").is_visible()
     line.press("Enter")
     eventually(lambda: notebook.python("atlas.shown_class") == "")
     assert atlas.locator(".pictures .heat").is_hidden()

@@ -71,6 +71,7 @@ function render({ model, el }: View): () => void {
   const real = h("div", { class: "patches" });
   const where = h("div", { class: "where" });
   const classes = h("div", { class: "classes", role: "group", "aria-label": "classes" });
+  const legend = h("div", { class: "small" });
   const cards = new Cards();
   const notes = new Notes(model);
   const sizes = toggle("size by number of positions", bySize, (on) => {
@@ -99,6 +100,7 @@ function render({ model, el }: View): () => void {
     });
     notes.show(icons, shown.map((one) => one.neuron));
     map.lay(ofClass(content.classes.indexOf(model.get("shown_class"))));
+    legend.textContent = legendOf(model.get("shown_class"));
     const top = index < 0 ? [] : topClasses(index).slice(0, 2);
     map.tell([where.textContent, ...top.map((i) => content.classes[i] ?? "")].join("; "));
   }
@@ -155,6 +157,12 @@ function render({ model, el }: View): () => void {
     lines.find((line) => line.dataset["name"] === focused)?.focus();
   }
 
+  function legendOf(name: string): string {
+    if (!name) return "";
+    if (content.class_measure !== "attribution") return `orange: share of images labelled ${name}`;
+    return `orange: speaks for ${name}; blue: against it`;
+  }
+
   /** The class's value in every cell; null where no class is shown. */
   function ofClass(chosen: number): Float32Array | null {
     if (chosen < 0) return null;
@@ -175,7 +183,7 @@ function render({ model, el }: View): () => void {
     h(
       "div",
       { class: "body" },
-      h("div", { class: "main" }, map.element, sizes),
+      h("div", { class: "main" }, map.element, legend, sizes),
       h(
         "div",
         { class: "side" },
