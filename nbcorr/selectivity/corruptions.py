@@ -13,8 +13,6 @@ from nbcorr.selectivity import distortions
 Distortion = Callable[..., np.ndarray]
 
 SEVERITIES = (1, 2, 3, 4, 5)
-# What is 8-bit stays so: 255 * (29 / 255) is a little less than 29.
-_EXACT = 1e-6
 
 # Of each corruption what makes it and, for severities 1 to 5, how strongly.
 _KINDS: dict[str, tuple[Distortion, list[tuple[float, ...]]]] = {
@@ -27,7 +25,7 @@ _KINDS: dict[str, tuple[Distortion, list[tuple[float, ...]]]] = {
     ),
     "glass_blur": (
         distortions.glass_blur,
-        [(0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)],
+        [(0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)],
     ),
     "motion_blur": (distortions.motion_blur, [(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)]),
     "zoom_blur": (distortions.zoom_blur, [(1.06,), (1.11,), (1.16,), (1.21,), (1.26,)]),
@@ -98,7 +96,7 @@ def corrupt(images: np.ndarray, kind: str, severity: int, seed: int = 0) -> np.n
     distort, strengths = _KINDS[kind]
     rng = np.random.default_rng([seed, zlib.crc32(kind.encode()), severity])
     changed = distort(values, rng, *strengths[severity - 1])
-    return (np.floor(255 * np.clip(changed, 0, 1) + _EXACT) / 255).astype(np.float32)
+    return (np.floor(255 * np.clip(changed, 0, 1) + distortions.EXACT) / 255).astype(np.float32)
 
 
 def check_images(images: np.ndarray) -> None:

@@ -16,6 +16,8 @@ from scipy import ndimage
 from nbcorr.selectivity.plasma import plasma
 
 Rng = np.random.Generator
+# What is 8-bit stays so when rounded down: 255 * (29 / 255) is a little less than 29.
+EXACT = 1e-6
 
 
 def gaussian_noise(x: np.ndarray, rng: Rng, scale: float) -> np.ndarray:
@@ -53,21 +55,21 @@ def defocus_blur(x: np.ndarray, rng: Rng, radius: float, alias: float) -> np.nda
     return np.asarray(ndimage.correlate(x, soft[None, None], mode="mirror"))
 
 
-def glass_blur(x: np.ndarray, rng: Rng, sigma: float, reach: float, rounds: float) -> np.ndarray:
-    """Pixels swapped with near ones, each image in its own way, between two blurs.
+def glass_blur(x: np.ndarray, rng: Rng, sigma: float, rounds: float) -> np.ndarray:
+    """Pixels that take the value of one above, left, or both, or stay, between two blurs.
 
-    The benchmark's code means to swap, but for colour images the second pixel keeps its value
-    there, since both sides of the exchange are views of one array; here they are swapped.
+    The recipe speaks of swapping pixels. The code that made the benchmark's images exchanges two
+    views of one array, so only the first changes; so it is here. (Swapped in that order, pixels
+    would be carried along over many places.)
     """
-    far, every = int(reach), np.arange(len(x))
-    blurred = np.floor(255 * gaussian_blur(x, rng, sigma)) / 255
+    blurred = np.floor(255 * gaussian_blur(x, rng, sigma) + EXACT) / 255
+    n, _, height, width = x.shape
+    rows, columns = np.arange(2, height), np.arange(2, width)
+    every = np.arange(n)[:, None, None]
     for _ in range(int(rounds)):
-        for row in range(x.shape[2] - far, far, -1):
-            for column in range(x.shape[3] - far, far, -1):
-                dx, dy = rng.integers(-far, far, (2, len(x)))
-                other = blurred[every, :, row + dy, column + dx]
-                blurred[every, :, row + dy, column + dx] = blurred[:, :, row, column]
-                blurred[:, :, row, column] = other
+        dx, dy = rng.integers(-1, 1, (2, n, len(rows), len(columns)))
+        taken = blurred[every, :, rows[:, None] + dy, columns + dx]
+        blurred[:, :, 2:, 2:] = taken.transpose(0, 3, 1, 2)
     return gaussian_blur(blurred, rng, sigma)
 
 
@@ -126,7 +128,8 @@ def snow(
 ) -> np.ndarray:
     """Driven flakes before a whitened image."""
     flakes = enlarged(rng.normal(mean, spread, (len(x), 1, *x.shape[2:])), size)
-    flakes = np.floor(255 * np.clip(np.where(flakes < least, 0, flakes), 0, 1)) / 255
+    flakes = np.where(flakes < least, 0, np.clip(flakes, 0, 1))
+    flakes = np.floor(255 * flakes + EXACT) / 255
     flakes = smeared(flakes, rng.uniform(-135, -45, len(x)), radius, sigma)
     white = clear * x + (1 - clear) * np.maximum(x, 1.5 * _grey(x) + 0.5)
     return white + flakes + flakes[:, :, ::-1, ::-1]

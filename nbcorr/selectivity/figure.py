@@ -52,7 +52,8 @@ def sweep_figure(sweep: xr.Dataset) -> Figure:
         own.set_title(title, fontsize=10, loc="left")
         own.set_xlabel("class selectivity, mean over layers")
     axes[0].set_ylabel("accuracy")
-    axes[-1].legend(title="alpha", fontsize=7, title_fontsize=8, frameon=False)
+    points, words = axes[0].get_legend_handles_labels()
+    figure.legend(points, words, title="alpha", fontsize=8, frameon=False, loc="outside right")
     return figure
 
 

@@ -51,7 +51,7 @@ def test_every_network_is_a_point_in_every_panel(sweep):
             assert points.get_label() == f"{alpha:g}"
             grey = tuple(points.get_facecolor()[0][:3]) == to_rgb(NEUTRAL)
             assert grey == (alpha == 0)
-    legend = figure.axes[-1].get_legend()
+    (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["-4", "-1", "0", "1", "2"]
 
 

@@ -14,6 +14,7 @@ import nbcorr as nc
 from nbcorr.recording.opening import open_recording
 from nbcorr.stats.tuning import class_auroc, mutual_information, precision_at, sparseness
 from tests.conftest import planted_recording
+from tests.recording.clusters import two_workers
 
 ALL = ("class_mean", "auroc", "mutual_information", "sparseness", "precision")
 
@@ -102,6 +103,13 @@ def test_from_disk_block_by_block(tmp_path, chunks):
     in_memory = nc.from_arrays(recording.activation.values, layer="a", label=recording.label.values)
     found, expected = nc.selectivity(lazy, ALL), nc.selectivity(in_memory, ALL)
     xr.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_on_a_cluster_of_processes(recording):
+    expected = nc.selectivity(recording, ALL)
+    with two_workers():
+        lazy = recording.chunk({"sample": 100, "neuron": 20})
+        xr.testing.assert_allclose(nc.selectivity(lazy, ALL), expected, rtol=1e-5)
 
 
 def test_a_recording_that_was_stored_gives_the_same(tmp_path, model, images, labels):
