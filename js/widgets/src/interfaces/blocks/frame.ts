@@ -25,9 +25,11 @@ export class Notes {
     this.asked = icons.missing(shown);
     const count = this.asked.length;
     const busy = Boolean(this.model.get("busy"));
-    const makes = icons.content.can_render && count > 0;
-    this.button.textContent = count === 1 ? "Make this picture" : `Make these ${count} pictures`;
-    this.button.disabled = busy;
+    // As long as any picture is missing the button stays, so that hovering moves nothing.
+    const makes = icons.content.can_render && icons.content.picture.some((index) => index < 0);
+    this.button.textContent =
+      count === 0 ? "Pictures made" : count === 1 ? "Make this picture" : `Make these ${count} pictures`;
+    this.button.disabled = busy || count === 0;
     this.status.textContent = this.model.get("says");
     const notes = icons.content.notes.map((note) => h("p", {}, note));
     replace(this.element, ...notes, makes ? this.button : null, this.status);
