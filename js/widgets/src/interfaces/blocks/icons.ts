@@ -95,7 +95,6 @@ export class Cards {
     this.shown = shown;
     this.options = options;
     this.element.classList.toggle("bare", !icons.withPictures);
-    this.element.classList.toggle("lone", !icons.withPictures && !icons.withExemplars);
     while (this.cards.length < shown.length) this.add();
     while (this.cards.length > shown.length) this.cards.pop()?.remove();
     shown.forEach((one, i) => this.fill(this.cards[i] as HTMLButtonElement, icons, one, options));

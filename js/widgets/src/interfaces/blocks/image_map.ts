@@ -9,7 +9,6 @@ export type Cell = readonly [number, number];
 
 export interface ImageMapOptions {
   picture: Strip;
-  index?: number;
   rows: number;
   columns: number;
   label: string;
@@ -30,7 +29,7 @@ export class ImageMap {
 
   constructor(private readonly options: ImageMapOptions) {
     const picture = h("canvas", { class: "picture", "aria-hidden": "true" });
-    options.picture.paint(picture, options.index ?? 0);
+    options.picture.paint(picture, 0);
     this.element = h(
       "div",
       {
