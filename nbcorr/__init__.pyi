@@ -32,6 +32,7 @@ from .visualization.colours import image_statistics as image_statistics
 from .visualization.factorize import factorize as factorize
 from .visualization.grid import activation_grid as activation_grid
 from .visualization.responses import responses as responses
+from .visualization.semantic_dictionary import semantic_dictionary as semantic_dictionary
 from .visualization.sprites import sprites as sprites
 from .visualization.visualize import visualize as visualize
 

@@ -15,11 +15,11 @@ from torch.nn import functional
 from nbcorr import __version__
 from nbcorr.network.wrappers import unwrapped
 from nbcorr.visualization.attribute import activations
-from nbcorr.visualization.dictionary import one_image
 from nbcorr.visualization.grid import displayable, without_exemplars
 from nbcorr.visualization.objective import Outputs, short_hash
 from nbcorr.visualization.objective_kinds import LEAST_SIMILARITY, OfLayer, layer_name
 from nbcorr.visualization.render import on_grey
+from nbcorr.visualization.semantic_dictionary import one_image
 from nbcorr.visualization.visualize import visualize
 
 STEPS = 256

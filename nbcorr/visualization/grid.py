@@ -13,10 +13,10 @@ from torch import nn
 from nbcorr import __version__
 from nbcorr.network.wrappers import unwrapped
 from nbcorr.visualization.attribute import activations
-from nbcorr.visualization.dictionary import layer_cube, one_image
 from nbcorr.visualization.factorize import factorize
 from nbcorr.visualization.objectives import direction
 from nbcorr.visualization.render import on_grey
+from nbcorr.visualization.semantic_dictionary import layer_cube, one_image
 from nbcorr.visualization.visualize import visualize
 
 SIDE = 64

@@ -16,7 +16,7 @@ from nbcorr.notebook.interfaces.base import STATIC, NeuronInterface
 from nbcorr.notebook.interfaces.content import SUBSTRATE, displayable, packed, sprite
 from nbcorr.notebook.interfaces.icons import Icons
 from nbcorr.visualization.attribute import attribute
-from nbcorr.visualization.dictionary import one_image
+from nbcorr.visualization.semantic_dictionary import one_image
 
 
 class ChannelAttribution(NeuronInterface):

@@ -17,8 +17,8 @@ from nbcorr.notebook.interfaces.content import ICON, SUBSTRATE, displayable, pac
 from nbcorr.notebook.interfaces.icons import Icons
 from nbcorr.visualization import objectives
 from nbcorr.visualization.attribute import activations, attribute
-from nbcorr.visualization.dictionary import one_image
 from nbcorr.visualization.factorize import factorize
+from nbcorr.visualization.semantic_dictionary import one_image
 from nbcorr.visualization.visualize import visualize
 
 #: Okabe and Ito's colours, told apart under every common colour blindness; groups have numbers too.

@@ -15,7 +15,7 @@ from nbcorr.notebook.interfaces import still
 from nbcorr.notebook.interfaces.base import STATIC, NeuronInterface
 from nbcorr.notebook.interfaces.content import SUBSTRATE, displayable, packed, quantized, sprite
 from nbcorr.notebook.interfaces.icons import Icons
-from nbcorr.visualization.dictionary import dictionary, one_image
+from nbcorr.visualization.semantic_dictionary import one_image, semantic_dictionary
 
 
 class SemanticDictionary(NeuronInterface):
@@ -88,7 +88,7 @@ class SemanticDictionary(NeuronInterface):
         shown: Any = None,
         preprocess: Callable[..., Any] | None = None,
     ) -> None:
-        found = dictionary(model, image, layer, k, of=of, target=target)
+        found = semantic_dictionary(model, image, layer, k, of=of, target=target)
         batch = one_image(image)
         units = np.unique(found["top_unit"].values)
         icons = Icons(

@@ -16,7 +16,7 @@ from nbcorr.notebook.interfaces import still
 from nbcorr.notebook.interfaces.base import STATIC, Interface
 from nbcorr.notebook.interfaces.content import SUBSTRATE, displayable, quantized, sprite
 from nbcorr.visualization.attribute import attribute
-from nbcorr.visualization.dictionary import layer_cube, one_image
+from nbcorr.visualization.semantic_dictionary import layer_cube, one_image
 
 #: Numbers that the attribution of one pair of layers may take (1 GiB).
 _MOST = 1 << 28

@@ -16,7 +16,7 @@ from nbcorr.visualization.attribute import activations, attribute
 CONTENTS = ("activation", "attribution")
 
 
-def dictionary(
+def semantic_dictionary(
     model: nn.Module,
     image: Any,
     layer: str,
