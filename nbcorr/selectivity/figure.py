@@ -53,7 +53,9 @@ def sweep_figure(sweep: xr.Dataset) -> Figure:
         own.set_xlabel("class selectivity, mean over layers")
     axes[0].set_ylabel("accuracy")
     points, words = axes[0].get_legend_handles_labels()
-    figure.legend(points, words, title="alpha", fontsize=8, frameon=False, loc="outside right")
+    figure.legend(
+        points, words, title="alpha", fontsize=8, frameon=False, loc="outside right center"
+    )
     return figure
 
 

@@ -135,7 +135,7 @@ def selectivity_interval(
     own = np.zeros_like(total)
     for code in range(n_classes):
         members = np.flatnonzero(codes == code)
-        part = values[:, members]
+        part = values.take(members, axis=1)
         means = part @ draws[members] / len(members)
         total += means
         in_sample = part.mean(axis=1, dtype=np.float64)
