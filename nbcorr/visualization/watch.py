@@ -86,7 +86,7 @@ class Watch:
                     "its gradient is zero; it may be dead"
                 )
         for message in dict.fromkeys(said.values()):
-            warnings.warn(message, UserWarning, stacklevel=6)
+            warnings.warn(message, UserWarning, stacklevel=5)
         return torch.tensor([row not in said for row in range(len(labels))])
 
 

@@ -174,8 +174,9 @@ def test_a_unit_dead_at_the_start_gets_going() -> None:
 
 
 def test_a_dead_unit_is_named() -> None:
-    with pytest.warns(UserWarning, match="relu:1 did not respond to any image in 40 steps"):
+    with pytest.warns(UserWarning, match="relu:1 did not respond to any image in 40 steps") as said:
         seen = nc.visualize(BornDead(), ["relu:0", "relu:1"], (1, 8, 8), steps=40, progress=False)
+    assert [warning.filename for warning in said] == [__file__]
     assert seen["reached"].values[0] > 0
     assert seen["reached"].values[1] == 0
 
