@@ -322,3 +322,14 @@ def test_without_exemplars_it_says_how_to_have_them() -> None:
     seen = nc.visualize(reused(), "act:1", SHAPE, **QUICK)
     assert "nc.exemplars(model, data, neurons)" in seen.attrs["exemplars"]
     assert np.isnan(seen["relative"]).all()
+
+
+def test_lucents_objectives_with_lucent_as_the_engine() -> None:
+    from nbcorr.visualization.lucent import imported
+
+    lucent = imported().objectives
+    composed = lucent.channel("head", 1) - 0.5 * lucent.channel("head", 2)
+    seen = nc.visualize(reused(), composed, SHAPE, engine="lucent", transforms="none", **QUICK)
+    heads = activations(reused(), pictures(seen), "head")[0]
+    assert seen["reached"].item() == pytest.approx((heads[1] - heads[2] / 2).item(), rel=1e-3)
+    assert seen.sizes["objective"] == 1
