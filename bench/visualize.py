@@ -216,7 +216,9 @@ def activation(figures: Figures, channels: int, steps: int, size: int) -> None:
             f"{len(units)} channels, {steps} steps, {size} px, 95 % interval {low:.2f} to "
             f"{high:.2f}; ours {z['ours'].mean():.2f}, lucent {z['lucent'].mean():.2f}"
         )
-        figures.add(f"activation, ours - lucent, deviations, {place}", better.mean(), 0.0, how)
+        figures.add(
+            f"activation, ours - lucent, deviations, {place}", float(better.mean()), 0.0, how
+        )
 
 
 # Memory

@@ -166,9 +166,9 @@ def reached(
             views = [images] if kind == "clean" else v.fresh_views(images, VIEWS)
             values = sum(relative(view) for view in views) / len(views)
             low, high = v.interval(values)
-            means[name, kind] = values.mean()
+            means[name, kind] = float(values.mean())
             how = f"mean of {len(units)} channels, 95 % interval {low:.2f} to {high:.2f}"
-            figures.add(f"reached / best exemplar, {kind}, {name}", values.mean(), None, how)
+            figures.add(f"reached / best exemplar, {kind}, {name}", means[name, kind], None, how)
     for peer in ("lucent", "horama"):
         for kind in ("clean", "fresh"):
             if (peer, kind) in means:
@@ -209,7 +209,7 @@ def told(
             )
             low, high = v.interval(shares)
             how = f"{len(units)} channels, 95 % interval {low:.2f} to {high:.2f}; chance .5"
-            figures.add(f"2AFC, {whose}, {name}", shares.mean(), None, how)
+            figures.add(f"2AFC, {whose}, {name}", float(shares.mean()), None, how)
 
 
 def encoder(network: Any, photos: Photos) -> Callable[[torch.Tensor], torch.Tensor]:
