@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Collection
 from contextlib import ExitStack
 from functools import partial
@@ -115,7 +116,7 @@ class SelectivityLoss:
         self.alpha = alpha
         self.selectivity: dict[str, float] = {}
         self._governors = governors(model, names)
-        self._pooled: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._pooled: dict[str, tuple[torch.Tensor, weakref.ref[torch.Tensor]]] = {}
         self._hooks = ExitStack()
         root = unwrapped(model)
         self._hooks.enter_context(captured(model, {n: partial(self._keep, n) for n in names}))
@@ -177,13 +178,13 @@ class SelectivityLoss:
         axis = unit_axis(self._governors[name], output)
         pooled = output if output.ndim <= 2 else mean(output, axis, Tokens())
         wide = torch.promote_types(pooled.dtype, torch.float32)
-        self._pooled[call_label(name, call)] = (pooled.to(wide), output)
+        self._pooled[call_label(name, call)] = (pooled.to(wide), weakref.ref(output))
 
     def _drop_output(self, _: nn.Module, __: Any, output: Any) -> None:
-        """Leave out what the model gives, and let go of the maps."""
+        """Leave out what the model gives; maps it has let go of are not that."""
         given = first_tensor(output)
         kept = self._pooled.items()
-        self._pooled = {n: (means, means) for n, (means, own) in kept if own is not given}
+        self._pooled = {name: pair for name, pair in kept if pair[1]() is not given}
 
 
 def _check(pooled: dict[str, torch.Tensor], labels: torch.Tensor) -> None:

@@ -263,7 +263,8 @@ def _all_runs(
         return list(bar(work(*run) for run in runs))
     from joblib import Parallel, delayed
 
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+    # Large images reach the processes as files in memory; torch takes only what may be written.
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator", mmap_mode="c")
     return list(bar(parallel(delayed(work)(*run) for run in runs)))
 
 

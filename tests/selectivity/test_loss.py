@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from contextlib import nullcontext
 
 import pytest
@@ -153,7 +154,7 @@ def test_classes_that_are_not_there_do_not_count(batch):
         found = []
         for own in (labels, labels * 300 + 7):
             model(images)
-            found.append(float(term(own)))
+            found.append(term(own).item())
         assert found[0] == found[1]
         model(images[:1])
         alone = term(labels[:1])
@@ -180,6 +181,23 @@ def test_the_output_layer_does_not_count(batch):
         model(images)
         with pytest.raises(ValueError, match="the output layer aside"):
             term(labels)
+
+
+def test_maps_are_let_go_of_as_without_the_term():
+    """In evaluation no map outlives the layer that reads it."""
+    alive, most = weakref.WeakSet(), []
+
+    class Look(nn.Identity):
+        def forward(self, x):
+            alive.add(x)
+            most.append(len(alive))
+            return x * 1
+
+    layers = [each for _ in range(6) for each in (nn.Conv2d(1, 1, 3, padding=1), nn.ReLU(), Look())]
+    model = nn.Sequential(*layers)
+    with SelectivityLoss(model, "ReLU", alpha=1), torch.no_grad():
+        model(torch.rand(2, 1, 8, 8))
+    assert max(most) <= 2
 
 
 def test_nothing_is_left_behind():

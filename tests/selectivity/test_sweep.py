@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from torch import nn
 
 from nbcorr.recording.record import record
 from nbcorr.selectivity.attacks import fgsm, pgd
@@ -21,35 +16,12 @@ from nbcorr.selectivity.corruptions import corrupt
 from nbcorr.selectivity.index import selectivity
 from nbcorr.selectivity.robustness import accuracy
 from nbcorr.selectivity.sweep import selectivity_sweep, swept_model
-from nbcorr.zoo import digits
-
-ROOT = Path(__file__).resolve().parents[2]
-FEW = {
-    "batch_size": 16,
-    "corruptions": ("contrast", "fog"),
-    "severities": (1, 5),
-    "eps": (0.1,),
-    "pgd_steps": 2,
-}
-
-
-def build():
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.1),
-        nn.Flatten(),
-        nn.Linear(96, 16),
-        nn.ReLU(),
-        nn.Linear(16, 10),
-    )
+from tests.selectivity.sweeps import FEW, build, same, small_data
 
 
 @pytest.fixture(scope="module")
 def data():
-    train, test = digits("train"), digits("test")
-    return train.isel(sample=slice(400)), test.isel(sample=slice(150))
+    return small_data()
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +30,6 @@ def sweep(data, tmp_path_factory):
     return selectivity_sweep(
         build, data, [-1, 0, 1], 2, epochs=4, store=store, progress=False, **FEW
     )
-
-
-def same(one, other):
-    xr.testing.assert_identical(one.drop_attrs(), other.drop_attrs())
 
 
 def test_the_knob_turns_selectivity_and_the_labels_are_in_place(sweep):
@@ -110,6 +78,31 @@ def test_runs_side_by_side_give_the_same(sweep, data):
     same(sweep.sel(alpha=[-1]), beside)
 
 
+def test_images_too_large_to_be_sent_and_warnings_of_the_workers(data, tmp_path):
+    """joblib hands arrays over a megabyte on as files mapped into memory."""
+    train, test = data
+    large = np.repeat(train["image"].values, 11, axis=0)
+    assert large.nbytes > 1 << 20
+    repeated = large, np.repeat(train["label"].values, 11)
+    few = {**FEW, "corruptions": (), "eps": (), "batch_size": 256, "epochs": 1, "progress": False}
+    found = []
+    for n_jobs in (1, 2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found.append(
+                selectivity_sweep(strict_build, (repeated, test), [0], 1, n_jobs=n_jobs, **few)
+            )
+    same(*found)
+    found[0].to_netcdf(tmp_path / "sweep.nc")
+    same(xr.load_dataset(tmp_path / "sweep.nc"), found[0])
+
+
+def strict_build():
+    """In whatever process it is called, a warning is an error from then on."""
+    warnings.simplefilter("error")
+    return build()
+
+
 def test_what_is_kept_is_not_made_again(sweep, data):
     store = Path(sweep.attrs["store"]).parent
     files = {path: path.stat().st_mtime_ns for path in store.rglob("*.pt")}
@@ -124,48 +117,6 @@ def test_what_is_kept_is_not_made_again(sweep, data):
     other = selectivity_sweep(build, data, [0], [0], **{**arguments, "epochs": 1}, **FEW)
     assert other.attrs["store"] != sweep.attrs["store"]
     assert not np.array_equal(other["accuracy"], sweep["accuracy"].sel(alpha=[0], seed=[0]))
-
-
-PROGRAM = """
-import sys
-sys.path.insert(0, {root!r})
-from tests.selectivity.test_sweep import FEW, build, selectivity_sweep
-from nbcorr.zoo import digits
-train, test = digits("train"), digits("test")
-data = train.isel(sample=slice(400)), test.isel(sample=slice(150))
-print("ready", flush=True)
-selectivity_sweep(build, data, [-1, 0, 1], 2, epochs=4, store={store!r}, progress=False, **FEW)
-print("done", flush=True)
-"""
-
-
-def test_killed_again_and_again_it_ends_where_it_would_have(sweep, data, tmp_path):
-    """Each process is killed as soon as it has finished an epoch more."""
-    program = PROGRAM.format(root=str(ROOT), store=str(tmp_path))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    kills = 0
-    for _ in range(2):
-        before = _written(tmp_path)
-        process = subprocess.Popen(
-            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
-        )
-        assert process.stdout.readline() == "ready\n"
-        while process.poll() is None and _written(tmp_path) == before:
-            time.sleep(0.001)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.communicate()
-    assert kills == 2
-    assert len(list(tmp_path.rglob("*.json"))) < 6
-    ended = selectivity_sweep(
-        build, data, [-1, 0, 1], 2, epochs=4, store=tmp_path, progress=False, **FEW
-    )
-    same(sweep, ended)
-
-
-def _written(folder: Path) -> set[tuple[str, int]]:
-    return {(str(p), p.stat().st_mtime_ns) for p in folder.rglob("*.pt")}
 
 
 def test_the_random_state_and_threads_of_the_caller_are_left_alone(data):

@@ -39,6 +39,21 @@ def relu(n_neurons, n, seed=0):
     return np.maximum(rng.normal(size=(n_neurons, n)), 0).astype(np.float32)
 
 
+# The index
+
+
+@given(arrays(np.float64, (4, 5), elements=st.floats(0, 1e6, allow_subnormal=False)))
+def test_index_is_bounded_whatever_the_means_and_does_not_hang_on_their_order(means):
+    found = selectivity_index(means)
+    alive = ~np.isnan(found.selectivity)
+    assert np.array_equal(alive, (means > 0).any(axis=1))
+    assert ((found.selectivity[alive] >= -1e-12) & (found.selectivity[alive] <= 1)).all()
+    backward = selectivity_index(means[:, ::-1])
+    np.testing.assert_allclose(backward.selectivity, found.selectivity, atol=1e-9)
+    best = means[np.arange(4), np.maximum(found.preferred_class, 0)]
+    assert np.array_equal(best[alive], means.max(axis=1)[alive])
+
+
 # Class sums
 
 
