@@ -69,7 +69,9 @@ class Shell:
         exec(ran.line, again)
         assert again[target] is not self.ns[target]
         if isinstance(self.ns[target], xr.Dataset):
-            xr.testing.assert_identical(again[target], self.ns[target])
+            # Pictures are made once, and kept.
+            first, second = (ns[target].assign_attrs(runs_on="") for ns in (self.ns, again))
+            xr.testing.assert_identical(second, first)
         else:
             assert repr(again[target]) == repr(self.ns[target])
 
