@@ -49,7 +49,7 @@ class Ready(NamedTuple):
     def named(self) -> dict[Layer, torch.Tensor]:
         """What the layers said, under the names that objectives have for them."""
         if self.model is None:
-            return dict(self.seen)
+            return {layer: self.seen[layer] for layer in self.seen}
         return {OtherLayer(self.model, layer): self.seen[layer] for layer in self.seen}
 
 
@@ -118,7 +118,8 @@ def prepared(
     shape = tuple(picture.shape[1:])
 
     def outputs(layers: list[str]) -> Outputs:
-        return dict(probed(Network(mine.model, layers, inputs), inputs, shape))
+        seen = probed(Network(mine.model, layers, inputs), inputs, shape)
+        return {layer: seen[layer] for layer in seen}
 
     found = wanted(asked, model, outputs, picture)
     ready = [_ready(mine, None, found.objectives, inputs, shape)]

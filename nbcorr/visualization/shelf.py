@@ -40,8 +40,8 @@ class Shelf:
         arrays = None if self._cache is None else self._cache.get(self._key(job))
         if arrays is None:
             return None
-        columns = (torch.from_numpy(arrays[name]) for name in Pictures._fields[:3])
-        return Pictures(*columns, sound=True)
+        images, reached, fresh = (torch.from_numpy(arrays[n]) for n in Pictures._fields[:3])
+        return Pictures(images, reached, fresh, sound=True)
 
     def put(self, job: Job, pictures: Pictures) -> None:
         """Keep the pictures of a job, unless there was something to be said of them."""
