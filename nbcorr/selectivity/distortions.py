@@ -103,16 +103,28 @@ def zoom_blur(x: np.ndarray, rng: Rng, largest: float) -> np.ndarray:
 
 
 def enlarged(x: np.ndarray, factor: float) -> np.ndarray:
-    """The middle of each image, enlarged to its size."""
-    sizes = x.shape[2:]
-    kept = [int(np.ceil(size / factor)) for size in sizes]
-    rows, columns = (
-        slice((size - part) // 2, (size - part) // 2 + part)
-        for size, part in zip(sizes, kept, strict=True)
-    )
-    large = ndimage.zoom(x[:, :, rows, columns], (1, 1, factor, factor), order=1)
-    top, left = ((big - size) // 2 for big, size in zip(large.shape[2:], sizes, strict=True))
-    return np.asarray(large[:, :, top : top + sizes[0], left : left + sizes[1]])
+    """The middle of each image, enlarged to its size by linear interpolation."""
+    down, across = (_enlarging(size, factor) for size in x.shape[2:])
+    return np.asarray(down @ x @ across.T)
+
+
+def _enlarging(size: int, factor: float) -> np.ndarray:
+    """What each place of the middle adds to each place after, shape (size, size).
+
+    The first and last places of the middle become those of the enlarged image, whose own middle
+    is kept.
+    """
+    kept = int(np.ceil(size / factor))
+    large = round(kept * factor)
+    at = np.arange(size) + (large - size) // 2
+    source = at * (kept - 1) / max(1, large - 1)
+    left = np.minimum(source.astype(int), max(0, kept - 2))
+    right = np.minimum(left + 1, kept - 1)
+    weights = np.zeros((size, size))
+    start, rows = (size - kept) // 2, np.arange(size)
+    np.add.at(weights, (rows, start + left), 1 - (source - left))
+    np.add.at(weights, (rows, start + right), source - left)
+    return weights
 
 
 def snow(

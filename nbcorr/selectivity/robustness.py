@@ -41,9 +41,24 @@ class Tests:
     pgd_steps: int
 
 
+class Corrupted:
+    """Test images and, made once for all networks of a process, their corruptions in 8 bits."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+        self._made: dict[tuple[str, int], np.ndarray] = {}
+
+    def __call__(self, kind: str, severity: int) -> np.ndarray:
+        """As `corrupt` gives them, shape (n, channels, height, width), float32."""
+        if (kind, severity) not in self._made:
+            bits = np.rint(255 * corrupt(self.images, kind, severity))
+            self._made[kind, severity] = bits.astype(np.uint8)
+        return (self._made[kind, severity] / 255).astype(np.float32)
+
+
 def tested(
     model: nn.Module,
-    images: np.ndarray,
+    corrupted: Corrupted,
     labels: np.ndarray,
     layers: Choice | tuple[Choice, ...],
     tests: Tests,
@@ -57,10 +72,11 @@ def tested(
         of the index of each unit; ``corrupted``, by corruption and severity; ``attacked``, by
         attack and eps.
     """
+    images = corrupted.images
     found: dict[str, Any] = {"accuracy": accuracy(model, images, labels)}
     found |= _selectivity(model, images, labels, layers)
     found["corrupted"] = [
-        [accuracy(model, corrupt(images, kind, severity), labels) for severity in tests.severities]
+        [accuracy(model, corrupted(kind, severity), labels) for severity in tests.severities]
         for kind in tests.corruptions
     ]
     found["attacked"] = [

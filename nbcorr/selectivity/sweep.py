@@ -23,7 +23,7 @@ from nbcorr.network.neurons import neuron_label
 from nbcorr.recording.content import fingerprint, forward_hash
 from nbcorr.recording.hashing import Digest
 from nbcorr.selectivity.corruptions import CORRUPTIONS, SEVERITIES, check_images
-from nbcorr.selectivity.robustness import ATTACKS, Tests, tested
+from nbcorr.selectivity.robustness import ATTACKS, Corrupted, Tests, tested
 from nbcorr.selectivity.training import Plan, seeded, trained, write_whole
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -127,7 +127,7 @@ def selectivity_sweep(
     resolve_layers(model, plan.layers)
     key = _digest(fingerprint(model), forward_hash(model), *train, *_settings(plan))
     folder = None if store is None else Path(store) / key
-    work = partial(_run, build_model, train, test, plan, tests, folder)
+    work = partial(_run, build_model, train, Corrupted(test[0]), test[1], plan, tests, folder)
     found = _all_runs(work, list(product(alphas, chosen)), n_jobs, progress)
     attrs = {
         "model": type(model).__name__,
@@ -271,7 +271,8 @@ def _all_runs(
 def _run(
     build_model: Callable[[], nn.Module],
     train: Arrays,
-    test: Arrays,
+    corrupted: Corrupted,
+    labels: np.ndarray,
     plan: Plan,
     tests: Tests,
     folder: Path | None,
@@ -280,13 +281,15 @@ def _run(
 ) -> dict[str, Any]:
     """The numbers of one network: read, where they are there, else made."""
     own = None if folder is None else folder / _run_name(alpha, seed)
-    key = _digest(*test, tests.corruptions, tests.severities, tests.eps, tests.pgd_steps)
+    key = _digest(
+        corrupted.images, labels, tests.corruptions, tests.severities, tests.eps, tests.pgd_steps
+    )
     kept = None if own is None else own / f"{key}.json"
     if kept is not None and kept.exists():
         return dict(json.loads(kept.read_text("utf-8")))
     model = trained(build_model, *train, alpha, seed, plan, own)
     with seeded(seed):
-        found = tested(model, *test, plan.layers, tests)
+        found = tested(model, corrupted, labels, plan.layers, tests)
     if kept is not None:
         text = json.dumps(found).encode()
         write_whole(kept, lambda file: file.write(text))

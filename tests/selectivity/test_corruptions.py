@@ -136,13 +136,24 @@ def test_pixelate_and_jpeg_are_pillows(photos):
 
 def test_zoom_is_the_mean_of_enlargements(photos):
     own = photos.astype(float)
-    assert np.array_equal(enlarged(own, 1), own)
     # The recipe's own steps, rounding and all: the last is 1.11 or not.
     factors = np.arange(1, 1.11, 0.01)
     expected = (own + sum(enlarged(own, factor) for factor in factors)) / (len(factors) + 1)
     np.testing.assert_allclose(
         corrupt(photos, "zoom_blur", 2), eight_bit(expected), atol=1 / 255 + 1e-6
     )
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01, 1.13, 1.75, 2.25])
+def test_an_enlargement_is_the_middle_of_scipys_zoom(photos, factor):
+    own = photos[:2, :, :, :29].astype(float)
+    rows, columns = (math.ceil(size / factor) for size in (32, 29))
+    top, left = (32 - rows) // 2, (29 - columns) // 2
+    middle = own[:, :, top : top + rows, left : left + columns]
+    large = ndimage.zoom(middle, (1, 1, factor, factor), order=1, mode="nearest")
+    top, left = (large.shape[2] - 32) // 2, (large.shape[3] - 29) // 2
+    expected = large[:, :, top : top + 32, left : left + 29]
+    np.testing.assert_allclose(enlarged(own, factor), expected, atol=1e-9)
 
 
 def test_glass_gives_each_pixel_the_value_of_a_neighbour(photos):

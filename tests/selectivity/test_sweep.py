@@ -14,7 +14,7 @@ from nbcorr.recording.record import record
 from nbcorr.selectivity.attacks import fgsm, pgd
 from nbcorr.selectivity.corruptions import corrupt
 from nbcorr.selectivity.index import selectivity
-from nbcorr.selectivity.robustness import accuracy
+from nbcorr.selectivity.robustness import Corrupted, accuracy
 from nbcorr.selectivity.sweep import selectivity_sweep, swept_model
 from tests.selectivity.sweeps import FEW, build, same, small_data
 
@@ -76,6 +76,14 @@ def test_runs_side_by_side_give_the_same(sweep, data):
         lambda: build(), data, [-1], 2, epochs=4, n_jobs=2, progress=False, **FEW
     )
     same(sweep.sel(alpha=[-1]), beside)
+
+
+def test_corrupted_images_are_made_once_and_are_the_same(data):
+    images = data[1]["image"].values
+    corrupted = Corrupted(images)
+    for _ in range(2):
+        for kind, severity in (("gaussian_noise", 5), ("zoom_blur", 2)):
+            assert np.array_equal(corrupted(kind, severity), corrupt(images, kind, severity))
 
 
 def test_images_too_large_to_be_sent_and_warnings_of_the_workers(data, tmp_path):
