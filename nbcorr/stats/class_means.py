@@ -39,7 +39,7 @@ def class_sums(
     Parameters
     ----------
     x : array, shape (n_samples, n_neurons), real
-        In any memory order; half precision is added up in float32.
+        In any memory order; added up in the type that NumPy gives it with float32.
     codes : array of int, shape (n_samples,)
         The class of each sample, from 0.
     n_classes : int
@@ -52,11 +52,11 @@ def class_sums(
     """
     sums = np.zeros((n_classes, x.shape[1]))
     lowest = np.full(x.shape[1], np.inf)
-    ready = x.flags.c_contiguous and x.dtype.itemsize >= 4 and not rectify
+    wide = np.result_type(x.dtype, np.float32)
+    ready = x.flags.c_contiguous and x.dtype == wide and not rectify
     step = max(1, len(x)) if ready else TILE
     for at in range(0, len(x), step):
-        tile = np.ascontiguousarray(x[at : at + step])
-        tile = tile.astype(np.float32) if tile.dtype.itemsize < 4 else tile
+        tile = np.ascontiguousarray(x[at : at + step], dtype=wide)
         if rectify:
             np.minimum(lowest, tile.min(axis=0), out=lowest)
             tile = np.maximum(tile, 0)

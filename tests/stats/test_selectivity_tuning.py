@@ -57,7 +57,7 @@ def test_index_is_bounded_whatever_the_means_and_does_not_hang_on_their_order(me
 # Class sums
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16, np.int64, bool])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("n", [1, 40, 1200])
 def test_class_sums_are_sums_over_classes(dtype, order, n):
