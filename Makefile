@@ -19,7 +19,7 @@ lab: .venv/demo
 
 test: .venv/dev
 	$(BIN)/python tests/browser/find_browser.py --install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -40,7 +40,7 @@ clean:
 
 .venv/demo: .venv/python pyproject.toml constraints.txt
 	@echo "Installing nbcorr and JupyterLab into .venv (a few minutes the first time) ..."
-	@$(PIP) -e ".[lab]"
+	@$(PIP) -e ".[lab,lucent]"
 	@touch $@
 
 .venv/dev: .venv/demo
