@@ -178,6 +178,11 @@ def speed_of(figures: Figures, where: str, size: int, found: Times) -> None:
     for transforms in ("robust", "crop"):
         goal = FLOOR_GOAL if transforms == "crop" else None
         add(f"step, {transforms} / floor", f"step {transforms}", "floor", goal, less=True)
+    for transforms in ("robust", "crop"):
+        # How many times faster than Lucent anything could be.
+        steps = [seconds / STEPS for seconds in found[f"lucent {transforms}"]]
+        found[f"lucent step {transforms}"] = steps
+        add(f"lucent / floor, {transforms}", f"lucent step {transforms}", "floor", None)
     milliseconds = statistics.median(found["step robust"]) * 1e3
     figures.add(f"ms a step, {where}", milliseconds, None, "processor time, robust, late steps")
 
