@@ -23,7 +23,13 @@ from .recording.opening import open_recording as open_recording
 from .recording.opening import save_recording as save_recording
 from .recording.record import record as record
 from .recording.watch import watch as watch
+from .selectivity.checks import sweep_checks as sweep_checks
+from .selectivity.claim import claim as claim
+from .selectivity.figure import sweep_figure as sweep_figure
 from .selectivity.index import selectivity as selectivity
+from .selectivity.loss import SelectivityLoss as SelectivityLoss
+from .selectivity.sweep import selectivity_sweep as selectivity_sweep
+from .selectivity.sweep import swept_model as swept_model
 from .visualization import objectives as objectives
 from .visualization.atlas import activation_atlas as activation_atlas
 from .visualization.attribute import attribute as attribute
