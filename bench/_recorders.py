@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from _torchvision import import_torchvision
 from torch import nn
+
+from nbcorr.visualization.torchvision_import import import_torchvision
 
 Call = tuple[str, int]
 Reader = Callable[[torch.Tensor], dict[Call, torch.Tensor]]

@@ -93,7 +93,8 @@ def peers(x: np.ndarray, y: np.ndarray) -> dict[str, tuple[Call, int]]:
         found["pandas corrwith"] = (lambda: frame.corrwith(series, method="spearman"), FEW)
     if importlib.util.find_spec("torchmetrics"):
         import torch
-        from _torchvision import import_torchvision
+
+        from nbcorr.visualization.torchvision_import import import_torchvision
 
         if importlib.util.find_spec("torchvision"):
             # torchmetrics imports it.
