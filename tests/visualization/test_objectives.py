@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -272,3 +274,9 @@ def test_gradients_reach_the_outputs() -> None:
     ):
         (gradient,) = torch.autograd.grad(objective.value({"a.b": maps}, IMAGES).sum(), maps)
         assert gradient.abs().sum() > 0
+
+
+def test_they_are_there_before_anything_else_is_loaded():
+    line = "from nbcorr import objectives; print(objectives.channel('a', 1).label)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True)
+    assert done.stdout == "a:1\n", done.stderr
