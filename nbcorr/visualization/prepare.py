@@ -14,7 +14,7 @@ from nbcorr.visualization.folding import Pairs, found_pairs
 from nbcorr.visualization.forward import Network, probed
 from nbcorr.visualization.jobs import Wanted, wanted
 from nbcorr.visualization.objective import Layer, Objective, OtherLayer, Outputs
-from nbcorr.visualization.private import Private, private, quickened
+from nbcorr.visualization.private import Private, itself, noticed, private, quickened
 from nbcorr.visualization.render import Networks, layers_in
 
 COPY = "a copy of the model"
@@ -113,8 +113,27 @@ def prepared(
         If a neuron or layer does not exist, has no gradient to the picture, or cannot take
         pictures of this shape.
     """
-    mine = private(stack, model)
     inputs = preprocess(picture)
+    mine = private(stack, model)
+    if not mine.is_copy:
+        return _prepared(stack, mine, model, asked, picture, inputs)
+    with noticed(model) as ran:
+        try:
+            tried = _prepared(stack, mine, model, asked, picture, inputs)
+        except Exception:
+            if not ran:
+                raise
+    return _prepared(stack, itself(stack, model), model, asked, picture, inputs) if ran else tried
+
+
+def _prepared(
+    stack: ExitStack,
+    mine: Private,
+    model: nn.Module,
+    asked: Any,
+    picture: torch.Tensor,
+    inputs: Any,
+) -> Prepared:
     shape = tuple(picture.shape[1:])
 
     def outputs(layers: list[str]) -> Outputs:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from nbcorr.network.hooks import device_and_dtype, evaluating
+from nbcorr.network.hooks import captured, device_and_dtype, evaluating
+from nbcorr.network.wrappers import named_modules
 from nbcorr.visualization.folding import Pairs, fold
 from nbcorr.visualization.forward import Network
 
@@ -26,7 +27,7 @@ class Private(NamedTuple):
 
 
 def private(stack: ExitStack, model: nn.Module) -> Private:
-    """A deep copy of a model; where it has none the model itself, as it was when the stack closes.
+    """A deep copy of a model, or the model itself where it has none.
 
     Weights made in inference mode are ordinary ones in the copy.
     """
@@ -34,9 +35,26 @@ def private(stack: ExitStack, model: nn.Module) -> Private:
         with torch.inference_mode(False):
             return Private(copy.deepcopy(model).eval().requires_grad_(False), is_copy=True)
     except Exception:  # whatever a module may hold: locks, files, tensors with a graph
-        stack.enter_context(evaluating(model))
-        stack.enter_context(frozen(model))
-        return Private(model, is_copy=False)
+        return itself(stack, model)
+
+
+def itself(stack: ExitStack, model: nn.Module) -> Private:
+    """The model itself, which is as it was when the stack closes."""
+    stack.enter_context(evaluating(model))
+    stack.enter_context(frozen(model))
+    return Private(model, is_copy=False)
+
+
+@contextmanager
+def noticed(model: nn.Module) -> Iterator[list[str]]:
+    """The modules of a model that run inside this context, whoever runs them.
+
+    Those of a copy should not: a function that a module holds is not copied with it.
+    """
+    ran: list[str] = []
+    names = [n for n, part in named_modules(model) if not isinstance(part, torch.jit.ScriptModule)]
+    with captured(model, {name: lambda *_, name=name: ran.append(name) for name in names}):
+        yield ran
 
 
 @contextmanager

@@ -196,6 +196,27 @@ def test_a_model_that_cannot_be_copied_is_used_and_left_as_it_was(error: type | 
     assert_untouched(model.model, before)
 
 
+class Enclosing(nn.Module):
+    """Its copy would run the convolution of the original, by a function that holds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 4, 3), nn.ReLU()
+        self.step = lambda x: self.conv(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.step(x))
+
+
+def test_a_copy_that_leads_back_to_the_model_is_none() -> None:
+    model = Enclosing().train()
+    before = state(model)
+    seen = nc.visualize(model, ["conv:1", "act:2"], SHAPE, **QUICK)
+    assert seen.attrs["runs_on"] == "the model itself, which cannot be copied"
+    assert seen["reached"].notnull().all()
+    assert_untouched(model, before)
+
+
 def test_the_same_pictures_with_a_copy_and_without() -> None:
     copied = nc.visualize(reused(), "head:1", SHAPE, seed=2, **QUICK)
     itself = nc.visualize(Locked(), "model.head:1", SHAPE, seed=2, **QUICK)
