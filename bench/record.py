@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-BATCH, N_BATCHES = 32, 2
+BATCH, N_BATCHES = 32, 4
 DEFAULT: dict[str, str] = {}
 HANDS_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 KEEPS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
@@ -321,7 +321,7 @@ def measure(figures: Figures, asked: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    command(__doc__, measure, argv, {"rounds": 7})
+    command(__doc__, measure, argv, {"rounds": 5})
 
 
 if __name__ == "__main__":

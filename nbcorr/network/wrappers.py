@@ -58,9 +58,9 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
     """
     module = _inner(model)
     for part in name.split(".") if name else []:
-        children = _children(module)
-        if part in children:
-            module = _inner(children[part])
+        child = None if isinstance(module, torch.jit.ScriptModule) else module._modules.get(part)
+        if child is not None:
+            module = _inner(child)
         elif part not in _WRAPPED:
             raise AttributeError(f"{type(model).__name__} has no module {name!r}")
     return module
@@ -122,7 +122,10 @@ def _inner(module: nn.Module) -> nn.Module:
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
-        elif isinstance(compiled := getattr(module, "_orig_mod", None), nn.Module):
+        elif isinstance(module, torch.jit.ScriptModule):
+            return module
+        # Not by getattr, which costs most where there is none, and that is nearly always.
+        elif (compiled := module._modules.get("_orig_mod")) is not None:
             module = compiled
         else:
             return module

@@ -190,7 +190,7 @@ class Named(nn.Conv2d):
         (nn.Conv2d(3, 12, 3), [12]),
         (nn.Conv2d(3, 12, 1, groups=3), [12]),
         (Named(3, 12, 1), [3, 12, 3]),
-        (Standardised(3, 12, 1), [3, 12, 12]),
+        (Standardised(3, 12, 1), [3, 12, 12, 12]),
     ],
     ids=str,
 )
