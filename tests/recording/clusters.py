@@ -79,6 +79,8 @@ class Interrupting:
 
     def __call__(self) -> None:
         os.kill(self.process, signal.SIGINT)
+        # On a busy machine it takes a while until it is heard.
+        time.sleep(1)
 
 
 def assert_same(found: xr.Dataset, expected: xr.Dataset) -> None:
